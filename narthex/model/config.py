@@ -1,0 +1,255 @@
+"""The architecture in numbers: what a published Llama 4 `config.json` says, checked before anything is built.
+
+Both spellings of the rotary settings are read (`rope_theta` + `rope_scaling`, and the newer `rope_parameters`), and the
+text-only layout (`model_type: llama4_text`, everything at top level) as well as the multimodal one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from narthex.base.errors import ConfigError
+
+TEXT_ROPE_THETA = 500_000.0  # Llama 4's own default
+VISION_ROPE_THETA = 10_000.0
+
+
+@dataclass(frozen=True)
+class RopeScaling:
+    """Llama 3's frequency scaling: slow rotations are stretched by `factor`, fast ones kept, a ramp in between."""
+
+    factor: float
+    low_freq_factor: float
+    high_freq_factor: float
+    original_max_position_embeddings: int
+
+
+@dataclass(frozen=True)
+class TextConfig:
+    """The decoder. Names are those of the published config; `layer_*` tuples have one entry per layer."""
+
+    vocab_size: int
+    hidden_size: int
+    intermediate_size: int  # of one expert, routed or shared
+    intermediate_size_mlp: int  # of a dense layer
+    num_hidden_layers: int
+    num_attention_heads: int
+    num_key_value_heads: int
+    head_dim: int
+    num_local_experts: int
+    num_experts_per_tok: int
+    moe_layers: tuple[int, ...]
+    no_rope_layers: tuple[int, ...]  # 1 = the layer rotates (and is chunked), 0 = it sees no position and everything
+    attention_chunk_size: int | None
+    use_qk_norm: bool
+    attn_temperature_tuning: bool
+    floor_scale: int
+    attn_scale: float
+    rms_norm_eps: float
+    rope_theta: float
+    rope_scaling: RopeScaling | None
+    max_position_embeddings: int
+    attention_bias: bool
+    tie_word_embeddings: bool
+
+    def uses_rope(self, layer: int) -> bool:
+        return bool(self.no_rope_layers[layer])
+
+    def chunk_of(self, layer: int) -> int | None:
+        """The chunk within which this layer attends, in tokens; None where it sees everything before it."""
+        return self.attention_chunk_size if self.uses_rope(layer) else None
+
+
+@dataclass(frozen=True)
+class VisionConfig:
+    """The picture encoder: one square tile of `image_size` pixels in, `tokens_per_tile` features out."""
+
+    hidden_size: int
+    intermediate_size: int
+    num_hidden_layers: int
+    num_attention_heads: int
+    num_channels: int
+    image_size: int
+    patch_size: int
+    pixel_shuffle_ratio: float
+    projector_input_dim: int
+    projector_output_dim: int
+    vision_output_dim: int
+    rope_theta: float
+
+    @property
+    def grid(self) -> int:
+        """Patches along one side of a tile."""
+        return self.image_size // self.patch_size
+
+    @property
+    def shuffle(self) -> int:
+        """Patches along one side of the square that becomes one token (2 at the usual ratio of 0.5)."""
+        return round(1 / self.pixel_shuffle_ratio)
+
+    @property
+    def tokens_per_tile(self) -> int:
+        return (self.grid // self.shuffle) ** 2
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """A whole model: decoder, and picture encoder where there is one."""
+
+    text: TextConfig
+    vision: VisionConfig | None = None
+    image_token_index: int = 200_092
+    boi_token_index: int = 200_080
+    eoi_token_index: int = 200_081
+
+    @classmethod
+    def from_dict(cls, raw: Mapping[str, Any]) -> ModelConfig:
+        """Read a parsed `config.json`. Raises ConfigError naming every missing or impossible field."""
+        kind = raw.get("model_type")
+        if kind not in ("llama4", "llama4_text"):
+            raise ConfigError(
+                f"model_type is {kind!r}, and the embedded engine runs the Llama 4 family",
+                hint="a folder whose config.json says llama4 or llama4_text; other models run behind an upstream",
+            )
+        text_raw = raw.get("text_config", raw) if kind == "llama4" else raw
+        vision_raw = raw.get("vision_config") if kind == "llama4" else None
+        try:
+            text = _read_text(text_raw, tied=bool(raw.get("tie_word_embeddings", False)))
+            vision = _read_vision(vision_raw) if vision_raw else None
+            tokens = {name: int(raw[name]) for name in _PICTURE_TOKENS if raw.get(name) is not None}
+        except (TypeError, ValueError) as error:
+            raise ConfigError(f"config.json holds a value of the wrong kind: {error}") from None
+        problems = _problems(text, vision)
+        if problems:
+            raise ConfigError("config.json does not describe a model that can be built: " + "; ".join(problems))
+        return cls(text, vision, **tokens)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The published form of this configuration, ready for `config.json`."""
+        text = asdict(self.text)
+        scaling = text.pop("rope_scaling")
+        text["rope_parameters"] = {"rope_theta": text.pop("rope_theta"), "rope_type": "default"}
+        if scaling:
+            text["rope_parameters"].update(scaling, rope_type="llama3")
+        text.update(model_type="llama4_text", hidden_act="silu")
+        text["moe_layers"], text["no_rope_layers"] = list(self.text.moe_layers), list(self.text.no_rope_layers)
+        if self.vision is None:
+            return {**text, "architectures": ["Llama4ForCausalLM"]}
+        vision = asdict(self.vision)
+        vision["rope_parameters"] = {"rope_theta": vision.pop("rope_theta"), "rope_type": "default"}
+        vision.update(model_type="llama4_vision_model", hidden_act="gelu", norm_eps=1e-5)
+        return {
+            "architectures": ["Llama4ForConditionalGeneration"],
+            "model_type": "llama4",
+            "tie_word_embeddings": self.text.tie_word_embeddings,
+            **{name: getattr(self, name) for name in _PICTURE_TOKENS},
+            "text_config": text,
+            "vision_config": vision,
+        }
+
+
+_PICTURE_TOKENS = ("image_token_index", "boi_token_index", "eoi_token_index")
+
+
+def _require(raw: Mapping[str, Any], names: tuple[str, ...], where: str) -> None:
+    missing = [name for name in names if raw.get(name) is None]
+    if missing:
+        raise ConfigError(f"config.json lacks {', '.join(missing)} in {where}")
+
+
+def _read_text(raw: Mapping[str, Any], *, tied: bool) -> TextConfig:
+    sizes = ("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads")
+    _require(raw, sizes, "text_config")
+    layers, heads = int(raw["num_hidden_layers"]), int(raw["num_attention_heads"])
+    if not 0 < layers <= 10_000 or heads <= 0:
+        raise ConfigError(f"config.json asks for {layers} layers with {heads} attention heads")
+    step = max(int(raw.get("interleave_moe_layer_step", 1)), 1)
+    moe = raw.get("moe_layers")
+    no_rope_interval = max(int(raw.get("no_rope_layer_interval", 4)), 1)
+    no_rope = raw.get("no_rope_layers") or [int((i + 1) % no_rope_interval != 0) for i in range(layers)]
+    rope = raw.get("rope_parameters") or {}
+    chunk = raw.get("attention_chunk_size", 8192)
+    return TextConfig(
+        **{name: int(raw[name]) for name in sizes},
+        intermediate_size_mlp=int(raw.get("intermediate_size_mlp") or 2 * int(raw["intermediate_size"])),
+        num_key_value_heads=int(raw.get("num_key_value_heads") or heads),
+        head_dim=int(raw.get("head_dim") or int(raw["hidden_size"]) // heads),
+        num_local_experts=int(raw.get("num_local_experts", 16)),
+        num_experts_per_tok=int(raw.get("num_experts_per_tok", 1)),
+        moe_layers=tuple(range(step - 1, layers, step) if moe is None else map(int, moe)),
+        no_rope_layers=tuple(map(int, no_rope)),
+        attention_chunk_size=None if chunk is None else int(chunk),
+        use_qk_norm=bool(raw.get("use_qk_norm", True)),
+        attn_temperature_tuning=bool(raw.get("attn_temperature_tuning", True)),
+        floor_scale=int(raw.get("floor_scale", 8192)),
+        attn_scale=float(raw.get("attn_scale", 0.1)),
+        rms_norm_eps=float(raw.get("rms_norm_eps", 1e-5)),
+        rope_theta=float(rope.get("rope_theta") or raw.get("rope_theta") or TEXT_ROPE_THETA),
+        rope_scaling=_read_scaling(rope if "rope_type" in rope else raw.get("rope_scaling")),
+        max_position_embeddings=int(raw.get("max_position_embeddings", 131_072)),
+        attention_bias=bool(raw.get("attention_bias", False)),
+        tie_word_embeddings=tied or bool(raw.get("tie_word_embeddings", False)),
+    )
+
+
+def _read_scaling(raw: Mapping[str, Any] | None) -> RopeScaling | None:
+    kind = (raw or {}).get("rope_type", "default")
+    if not raw or kind == "default":
+        return None
+    if kind != "llama3":
+        raise ConfigError(f"rope_type is {kind!r}; Llama 4 uses 'default' or 'llama3'")
+    names = ("factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings")
+    _require(raw, names, "rope_scaling")
+    low, high = float(raw["low_freq_factor"]), float(raw["high_freq_factor"])
+    return RopeScaling(float(raw["factor"]), low, high, int(raw["original_max_position_embeddings"]))
+
+
+def _read_vision(raw: Mapping[str, Any]) -> VisionConfig:
+    names = ("hidden_size", "num_hidden_layers", "num_attention_heads", "image_size", "patch_size")
+    _require(raw, names, "vision_config")
+    hidden = int(raw["hidden_size"])
+    rope = raw.get("rope_parameters") or {}
+    return VisionConfig(
+        **{name: int(raw[name]) for name in names},
+        intermediate_size=int(raw.get("intermediate_size", 4 * hidden)),
+        num_channels=int(raw.get("num_channels", 3)),
+        pixel_shuffle_ratio=float(raw.get("pixel_shuffle_ratio", 0.5)),
+        projector_input_dim=int(raw.get("projector_input_dim", 4096)),
+        projector_output_dim=int(raw.get("projector_output_dim", 4096)),
+        vision_output_dim=int(raw.get("vision_output_dim", 7680)),
+        rope_theta=float(rope.get("rope_theta") or raw.get("rope_theta") or VISION_ROPE_THETA),
+    )
+
+
+def _problems(text: TextConfig, vision: VisionConfig | None) -> list[str]:
+    """Everything that would make the described model impossible or wrong, in words."""
+    found = [f"{name} is {value}" for name, value in asdict(text).items() if isinstance(value, int) and value < 0]
+    if text.num_key_value_heads <= 0 or text.num_attention_heads % text.num_key_value_heads:
+        found.append(f"{text.num_attention_heads} heads cannot share {text.num_key_value_heads} key-value heads")
+    if text.head_dim <= 0 or text.head_dim % 2:
+        found.append(f"head_dim {text.head_dim} is not even, and rotary pairs need it to be")
+    if len(text.no_rope_layers) < text.num_hidden_layers:
+        found.append(f"no_rope_layers names {len(text.no_rope_layers)} of {text.num_hidden_layers} layers")
+    if any(not 0 <= layer < text.num_hidden_layers for layer in text.moe_layers):
+        found.append("moe_layers names a layer that does not exist")
+    if text.moe_layers and not 1 <= text.num_experts_per_tok <= text.num_local_experts:
+        found.append(f"{text.num_experts_per_tok} experts a token out of {text.num_local_experts}")
+    if text.attention_chunk_size is not None and text.attention_chunk_size < 1:
+        found.append(f"attention_chunk_size is {text.attention_chunk_size}")
+    if text.floor_scale < 1:
+        found.append(f"floor_scale is {text.floor_scale}")
+    if vision is None:
+        return found
+    if vision.num_attention_heads <= 0 or vision.hidden_size % (4 * vision.num_attention_heads):
+        found.append(f"vision width {vision.hidden_size} over {vision.num_attention_heads} heads: not a multiple of 4")
+    if vision.patch_size <= 0 or vision.image_size % vision.patch_size:
+        found.append(f"a tile of {vision.image_size} pixels does not divide into patches of {vision.patch_size}")
+    elif vision.pixel_shuffle_ratio <= 0 or vision.grid % vision.shuffle:
+        found.append(f"{vision.grid} patches a side cannot be shuffled by {vision.pixel_shuffle_ratio}")
+    elif vision.intermediate_size != vision.hidden_size * vision.shuffle**2:
+        found.append("vision intermediate_size must equal hidden_size / pixel_shuffle_ratio^2: the adapter shares it")
+    if not vision.projector_input_dim == vision.projector_output_dim == vision.vision_output_dim:
+        found.append("projector_input_dim, projector_output_dim and vision_output_dim must be equal")
+    return found
