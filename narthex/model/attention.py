@@ -45,11 +45,30 @@ def visible(queries: Tensor, keys: Tensor, chunk: int | None) -> Tensor:
     return seen
 
 
-def scaled_attention(q_BTHK: Tensor, k_BSGK: Tensor, v_BSGK: Tensor, mask: Tensor | None) -> Tensor:
-    """Grouped-query attention; no mask means causal. Mask: bool, broadcastable to (B, H, T, S)."""
+def softmax_attention(q_BHTK: Tensor, k_BGSK: Tensor, v_BGSK: Tensor, *, mask: Tensor | None, causal: bool) -> Tensor:
+    """softmax(q k / sqrt(K)) v with H / G query heads to each key-value head: (B, H, T, K).
+
+    The mask is bool and broadcasts to (B, H, T, S); `causal` needs T = S and no mask. Where gradients are wanted on a
+    CPU, plain matrix products stand in for PyTorch's fused kernel: its backward pass took 38 % of a training step of
+    nano, and steps are 1.5 times as fast without it (dev/LOG.md).
+    """
+    if not (q_BHTK.requires_grad and q_BHTK.device.type == "cpu"):
+        return F.scaled_dot_product_attention(q_BHTK, k_BGSK, v_BGSK, attn_mask=mask, is_causal=causal, enable_gqa=True)
+    groups = q_BHTK.shape[1] // k_BGSK.shape[1]
+    if groups > 1:
+        k_BGSK, v_BGSK = k_BGSK.repeat_interleave(groups, 1), v_BGSK.repeat_interleave(groups, 1)
+    scores = (q_BHTK * q_BHTK.shape[-1] ** -0.5) @ k_BGSK.transpose(-1, -2)
+    if causal:
+        mask = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).tril()
+    if mask is not None:
+        scores = scores + torch.zeros_like(mask, dtype=scores.dtype).masked_fill(~mask, float("-inf"))
+    return scores.softmax(-1).to(v_BGSK.dtype) @ v_BGSK
+
+
+def _attend(q_BTHK: Tensor, k_BSGK: Tensor, v_BSGK: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Decoder attention in the layer's own layout; no mask means causal."""
     q, k, v = (x.transpose(1, 2) for x in (q_BTHK, k_BSGK, v_BSGK))
-    out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=mask is None, enable_gqa=True)
-    return out.transpose(1, 2)
+    return softmax_attention(q, k, v, mask=mask, causal=mask is None).transpose(1, 2)
 
 
 class Fresh:
@@ -61,9 +80,9 @@ class Fresh:
     def attend(self, layer: int, q_BTHK: Tensor, k_BTGK: Tensor, v_BTGK: Tensor, chunk: int | None) -> Tensor:
         length = q_BTHK.shape[1]
         if chunk is None or length <= chunk:
-            return scaled_attention(q_BTHK, k_BTGK, v_BTGK, None)
+            return _attend(q_BTHK, k_BTGK, v_BTGK)
         places = self.positions_BT[0]
-        return scaled_attention(q_BTHK, k_BTGK, v_BTGK, visible(places, places, chunk))
+        return _attend(q_BTHK, k_BTGK, v_BTGK, visible(places, places, chunk))
 
 
 class KVCache:
@@ -86,7 +105,7 @@ class KVCache:
             k_BTGK, v_BTGK = torch.cat([keys, k_BTGK], dim=1), torch.cat([values, v_BTGK], dim=1)
         self._keys[layer], self._values[layer] = k_BTGK, v_BTGK
         everything = torch.arange(k_BTGK.shape[1], device=k_BTGK.device)
-        return scaled_attention(q_BTHK, k_BTGK, v_BTGK, visible(self.positions_BT[0], everything, chunk))
+        return _attend(q_BTHK, k_BTGK, v_BTGK, visible(self.positions_BT[0], everything, chunk))
 
 
 class Attention(nn.Module):

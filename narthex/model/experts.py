@@ -75,13 +75,16 @@ class Experts(nn.Module):
         sources = order // num_active
         rows = x_ND[sources] * routing.weights_Nk.flatten()[order, None]
         counts = routing.experts_Nk.flatten().bincount(minlength=self.gate_up_proj.shape[0]).tolist()
-        parts = [self._run(expert, part) for expert, part in enumerate(rows.split(counts)) if counts[expert]]
-        out_ND = torch.zeros_like(parts[0]).new_zeros(num_tokens, x_ND.shape[-1])
-        return out_ND.index_add(0, sources, torch.cat(parts))
+        # unbind, not index: the gradient of each index would be a tensor as large as all experts
+        weights = zip(rows.split(counts), self.gate_up_proj.unbind(0), self.down_proj.unbind(0), strict=True)
+        out_RD = torch.cat([run_expert(*one) for one in weights if len(one[0])])
+        return out_RD.new_zeros(num_tokens, out_RD.shape[-1]).index_add(0, sources, out_RD)
 
-    def _run(self, expert: int, rows: Tensor) -> Tensor:
-        gate, up = (rows @ self.gate_up_proj[expert]).chunk(2, dim=-1)
-        return (F.silu(gate) * up) @ self.down_proj[expert]
+
+def run_expert(x_RD: Tensor, gate_up_DF: Tensor, down_FD: Tensor) -> Tensor:
+    """One expert over the rows routed to it: (R, D) -> (R, D)."""
+    gate, up = (x_RD @ gate_up_DF).chunk(2, dim=-1)
+    return (F.silu(gate) * up) @ down_FD
 
 
 class MixtureOfExperts(nn.Module):

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from narthex.model.attention import softmax_attention
 from narthex.model.config import VisionConfig
 from narthex.model.rope import rotate, vision_rotations
 
@@ -49,7 +50,8 @@ class VisionAttention(nn.Module):
     def forward(self, x_NPC: Tensor, rotations: Tensor) -> Tensor:
         q, k, v = (proj(x_NPC).unflatten(-1, (-1, self.head_dim)) for proj in (self.q_proj, self.k_proj, self.v_proj))
         q, k = rotate(q, rotations), rotate(k, rotations)
-        out = F.scaled_dot_product_attention(q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2))
+        q, k, v = q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)
+        out = softmax_attention(q, k, v, mask=None, causal=False)
         return self.o_proj(out.transpose(1, 2).flatten(-2))
 
 
