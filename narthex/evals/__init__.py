@@ -1,0 +1,1 @@
+"""Evaluation: tasks with exact checkers, and worlds that generate them."""

@@ -1,0 +1,38 @@
+"""Worlds: generators of fresh, checkable tasks. `get_world("panels").item(seed, index)` makes one."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+from narthex.evals.worlds.item import Answer, Crop, Glyph, Item, Kind, Look, Split, Step, World, stream
+
+# Name -> (module, attribute). Modules are imported when asked for: drawing needs Pillow, listing the names does not.
+_WORLDS = {
+    "panels": ("narthex.evals.worlds.panels", "PANELS"),
+    "panels-unseen": ("narthex.evals.worlds.panels", "PANELS_UNSEEN"),
+    "edge": ("narthex.evals.worlds.edge", "EDGE"),
+}
+
+
+def world_names() -> tuple[str, ...]:
+    """The names `get_world` knows."""
+    return tuple(_WORLDS)
+
+
+def get_world(name: str) -> World:
+    """Find a world by its name.
+
+    Raises: ConfigError if there is none of that name.
+    """
+    if name not in _WORLDS:
+        from narthex.base.errors import ConfigError
+
+        raise ConfigError(f"there is no world {name!r}", hint=f"the worlds are: {', '.join(_WORLDS)}")
+    module, attribute = _WORLDS[name]
+    world: World = getattr(import_module(module), attribute)
+    return world
+
+
+__all__ = [
+    "Answer", "Crop", "Glyph", "Item", "Kind", "Look", "Split", "Step", "World", "get_world", "stream", "world_names",
+]  # fmt: skip

@@ -1,0 +1,228 @@
+"""The world "panels": an instrument panel and a question about one readout, two compared, two added, or one that is not there.
+
+Two prints. Large print is legible in a 64 x 64 view of the panel; fine print is not and needs a look: a crop of a quarter of the side,
+which shows it 1:1. About 35 in 100 questions can be answered without a look.
+
+Distinct items: three labels can be chosen and ordered in 26 * 25 * 24 ways and three fine values in more than 900 ** 3, so panels
+of three readouts alone number more than 1e13 before any layout, colour or wording.
+Train and test: a panel's readings (labels, values, units) hash into one of eight buckets; one is the test split's, seven are the train
+split's. So no panel of one split shows the readings of any panel of the other.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+import zlib
+from decimal import Decimal
+
+from narthex.evals.worlds.item import Answer, Crop, Item, Kind, Look, Split, Step, stream
+from narthex.evals.worlds.panel_paint import paint
+from narthex.evals.worlds.panel_scene import LETTERS, UNITS, Need, Readout, Scene, plan_scene
+
+BOX_SIDE = 250  # thousandths: 64 of 256 du, the view's own 64 pixels
+BOX_STEP = 50
+_TEST_BUCKETS = 8
+
+_READ = (
+    "What does gauge {a} read?", "Read {a}.", "{a}?", "What is the value at {a}?", "How many {u} does {a} show?", "What is the reading of {a}?",
+    "Tell me the value of gauge {a}.", "What does {a} say?", "Gauge {a}, please.", "What does the readout {a} show?", "Give me {a}.",
+    "Look at {a}. What does it read?", "How much is {a}?", "What number stands at {a}?",
+)  # fmt: skip
+_COMPARE = (
+    "Which reads {w}, {a} or {b}?", "Which is {w}: {a} or {b}?", "{a} or {b}, which is {w}?", "Which gauge shows the {w} value, {a} or {b}?",
+    "Compare {a} and {b}. Which is {w}?", "Of {a} and {b}, which reads {w}?", "Is {a} or {b} {w}?", "{w}: {a} or {b}?", "Which one is {w}, {a} or {b}?",
+)  # fmt: skip
+_SUM = (
+    "What is the sum of {a} and {b}?", "Add {a} and {b}.", "{a} + {b}?", "What do {a} and {b} read together?", "How much are {a} and {b} in total?",
+    "What is {a} plus {b}?", "Sum of {a} and {b}?", "Total of {a} and {b}?", "How many {u} do {a} and {b} make together?",
+)  # fmt: skip
+
+_ALIASES = {
+    "bars": "bar", "volt": "v", "volts": "v", "amp": "a", "amps": "a", "ampere": "a", "amperes": "a", "watt": "w", "watts": "w",
+    "kilopascal": "kpa", "kilopascals": "kpa", "milliamp": "ma", "milliamps": "ma", "percent": "%", "c": "°c", "celsius": "°c", "°": "°c",
+    "degrees": "°c", "litre": "l", "litres": "l", "liter": "l", "liters": "l", "hertz": "hz", "second": "s", "seconds": "s", "sec": "s",
+}  # fmt: skip
+# Words that may follow a number without being a unit.
+_NOT_UNITS = frozenset("on at is in and for as at the of to now here shown so which that".split())
+_NUMBER = re.compile(r"(?<![\w.,])(?P<number>[-\u2212]?\d+(?:,\d{3})*(?:\.\d+)?)(?!\d)\s*(?P<unit>[%°º]\s?[A-Za-z]*|[A-Za-z]+)?")
+_LONE_LETTER = re.compile(r"(?<![A-Za-z°º'])[A-Z](?![A-Za-z'])")
+_NONE = re.compile(r"\b(no|not|none|nothing|absent|missing|without|isn't|doesn't|cannot|can't)\b", re.IGNORECASE)
+
+
+class Panels:
+    """The world; `unseen` uses a face and hues that training never draws, to measure how far reading carries."""
+
+    def __init__(self, name: str = "panels", *, unseen: bool = False) -> None:
+        self.name = name
+        self._unseen = unseen
+
+    def item(self, seed: int, index: int, *, difficulty: float | None = None, split: Split = "train") -> Item:
+        """Make one item; see `World.item`. difficulty drives the number of readouts, rotation and noise."""
+        rng = stream(self.name, split, seed, index)
+        drawn = rng.random()
+        level = drawn if difficulty is None else difficulty
+        kind, need = _draw_kind(rng)
+        scene = self._scene(rng, need, level, split)
+        asked = scene.readouts[: len(need.large)]
+        if kind == "read":
+            question, answer, trace = _read(rng, scene, asked[0])
+        elif kind == "compare":
+            question, answer, trace = _compare(rng, scene, asked)
+        elif kind == "sum":
+            question, answer, trace = _sum(rng, scene, asked)
+        else:
+            question, answer, trace = _absent(rng, scene)
+        picture, glyphs = paint(scene)
+        return Item(self.name, kind, picture, question, answer, all(need.large), level, glyphs, trace, seed)
+
+    def check(self, item: Item, answer: str) -> bool:
+        """Say whether `answer` is right: an equal number with no other unit, the one letter, or that there is none."""
+        if item.kind == "compare":
+            return _stated_letters(item, answer) == {item.answer}
+        if item.kind == "absent":
+            others = set(_LONE_LETTER.findall(answer)) - set(_LONE_LETTER.findall(item.question)) - {"A", "I"}
+            return bool(_NONE.search(answer)) and not re.search(r"\d", answer) and not others
+        return _same_quantity(item.answer, answer)
+
+    def reading_crop(self, seed: int, index: int, split: Split = "train") -> Crop:
+        """Make a close view of one fine readout, as a zoom would return it, with its text: "C 347 bar"."""
+        rng = stream(f"{self.name}/crop", split, seed, index)
+        scene = self._scene(rng, Need((False,)), rng.random(), split)
+        readout = scene.readouts[0]
+        x, y = look_box(scene, readout)[:2]
+        spots = [(x, y)]
+        if rng.random() < 0.35:  # a neighbouring box that holds the readout too: the model's own boxes are not always centred
+            near = [(x + i, y + j) for i in (-BOX_STEP, 0, BOX_STEP) for j in (-BOX_STEP, 0, BOX_STEP)]
+            spots = [spot for spot in near if _holds(scene, readout, spot)] or spots
+        x, y = rng.choice(spots)
+        scale = scene.size / 1000
+        window = (round(x * scale), round(y * scale), round((x + BOX_SIDE) * scale), round((y + BOX_SIDE) * scale))
+        picture, glyphs = paint(scene, window)
+        return Crop(picture, f"{readout.label} {readout.value} {readout.unit}", glyphs)
+
+    def _scene(self, rng: random.Random, need: Need, level: float, split: Split) -> Scene:
+        scene = plan_scene(rng, need, level, unseen=self._unseen)
+        while _bucket(scene) != split:
+            scene = plan_scene(rng, need, level, unseen=self._unseen)
+        return scene
+
+
+def _bucket(scene: Scene) -> Split:
+    readings = sorted(f"{r.label}{r.value}{r.unit}" for r in scene.readouts)
+    return "test" if zlib.crc32(" ".join(readings).encode()) % _TEST_BUCKETS == 0 else "train"
+
+
+def _draw_kind(rng: random.Random) -> tuple[Kind, Need]:
+    roll, is_large = rng.random(), rng.random() < 0.33
+    if roll < 0.6:
+        return "read", Need((is_large,))
+    if roll < 0.97:
+        # One readout in large print and one in fine print: a look for one of them only.
+        second = is_large or rng.random() < 0.2
+        sizes = (second, is_large) if rng.random() < 0.5 else (is_large, second)
+        if roll < 0.85:
+            return "compare", Need(sizes, same_unit=True, alike=second or rng.random() < 0.85)
+        return "sum", Need(sizes, same_unit=True, integers=True)
+    return "absent", Need(())
+
+
+def look_box(scene: Scene, readout: Readout) -> tuple[int, int, int, int]:
+    """The zoom box around a readout: BOX_SIDE wide, corners at multiples of BOX_STEP, its centre as near as they allow."""
+    x0, y0, x1, y1 = (v * 1000 / scene.size for v in scene.bounds(readout.block))
+    x, y = (min(1000 - BOX_SIDE, max(0, BOX_STEP * round((middle - BOX_SIDE / 2) / BOX_STEP))) for middle in ((x0 + x1) / 2, (y0 + y1) / 2))
+    return x, y, x + BOX_SIDE, y + BOX_SIDE
+
+
+def _holds(scene: Scene, readout: Readout, spot: tuple[int, int]) -> bool:
+    x0, y0, x1, y1 = (v * 1000 / scene.size for v in scene.bounds(readout.block))
+    (x, y), last = spot, 1000 - BOX_SIDE
+    return 0 <= x <= last and 0 <= y <= last and x <= x0 and y <= y0 and x1 <= x + BOX_SIDE and y1 <= y + BOX_SIDE
+
+
+def _looks(scene: Scene, asked: list[Readout], *, with_unit: bool = False) -> tuple[list[Step], str]:
+    """Looks at the fine readouts in the order asked; also what is known after the last and not yet said."""
+    steps: list[Step] = []
+    said = ""
+    for readout in asked:
+        if not readout.is_large:
+            steps.append(Look(f"{said}Find {readout.label}.", look_box(scene, readout)))
+            said = ""
+        said += f"{readout.label} reads {readout.value}{' ' + readout.unit if with_unit else ''}. "
+    return steps, said
+
+
+def _read(rng: random.Random, scene: Scene, readout: Readout) -> tuple[str, str, tuple[Step, ...]]:
+    question = rng.choice(_READ).format(a=readout.label, u=readout.unit)
+    answer = f"{readout.value} {readout.unit}"
+    steps, said = _looks(scene, [readout], with_unit=True)
+    return question, answer, (*steps, Answer(said.strip(), answer))
+
+
+def _compare(rng: random.Random, scene: Scene, asked: list[Readout]) -> tuple[str, str, tuple[Step, ...]]:
+    one, two = asked
+    words = rng.choice((("higher", "lower"), ("higher", "lower"), ("larger", "smaller"), ("greater", "lower")))
+    wants_high = rng.random() < 0.5
+    is_more = Decimal(one.value) > Decimal(two.value)
+    answer = one.label if is_more == wants_high else two.label
+    question = rng.choice(_COMPARE).format(a=one.label, b=two.label, w=words[0] if wants_high else words[1])
+    steps, said = _looks(scene, asked)
+    thought = f"{said}{one.value} {'>' if is_more else '<'} {two.value}."
+    return question[0].upper() + question[1:], answer, (*steps, Answer(thought, answer))
+
+
+def _sum(rng: random.Random, scene: Scene, asked: list[Readout]) -> tuple[str, str, tuple[Step, ...]]:
+    one, two = asked
+    question = rng.choice(_SUM).format(a=one.label, b=two.label, u=one.unit)
+    answer = f"{int(one.value) + int(two.value)} {one.unit}"
+    steps, said = _looks(scene, asked)
+    return question, answer, (*steps, Answer(said + written_sum(one.value, two.value), answer))
+
+
+def _absent(rng: random.Random, scene: Scene) -> tuple[str, str, tuple[Step, ...]]:
+    letter = rng.choice([c for c in LETTERS if all(r.label != c for r in scene.readouts)])
+    question = rng.choice(_READ).format(a=letter, u=rng.choice(scene.readouts).unit)
+    answer = f"There is no gauge {letter} here."
+    return question, answer, (Answer(f"No {letter}.", answer),)
+
+
+def written_sum(one: str, two: str) -> str:
+    """Addition as written by hand, right to left: "347+85: 7+5=12, 4+8+1=13, 3+1=4, 432."."""
+    steps, carry = [], 0
+    for place in range(max(len(one), len(two))):
+        digits = [int(n[-1 - place]) for n in (one, two) if place < len(n)] + [1] * carry
+        total = sum(digits)
+        steps.append(f"{'+'.join(map(str, digits))}={total}" if len(digits) > 1 else str(total))
+        carry = total // 10
+    return f"{one}+{two}: {', '.join(steps)}, {int(one) + int(two)}."
+
+
+def _quantities(text: str) -> list[tuple[Decimal, str]]:
+    """The numbers of a text, each with the unit stated behind it ("" if none), in small letters."""
+    found = []
+    for match in _NUMBER.finditer(text):
+        number = Decimal(match["number"].replace(",", "").replace("\u2212", "-"))
+        unit = (match["unit"] or "").replace("º", "°").replace(" ", "").casefold()
+        found.append((number, "" if unit in _NOT_UNITS else _ALIASES.get(unit, unit)))
+    return found
+
+
+def _same_quantity(truth: str, answer: str) -> bool:
+    """Equal numbers, and no other unit. After an equals sign only what follows counts; two different numbers are no answer."""
+    wanted_number, wanted_unit = _quantities(truth)[0]
+    stated = _quantities(answer.rsplit("=", 1)[-1])
+    return bool(stated) and all(number == wanted_number and unit in ("", wanted_unit) for number, unit in stated)
+
+
+def _stated_letters(item: Item, answer: str) -> set[str]:
+    """Which of the letters asked about an answer names; a unit behind a number is not a letter named."""
+    asked = set(_LONE_LETTER.findall(item.question))
+    text = answer.strip()
+    if len(text.strip(".!")) == 1:
+        return {text[0].upper()} & asked
+    units = "|".join(re.escape(u) for u in UNITS)
+    return set(_LONE_LETTER.findall(re.sub(rf"(\d)\s*(?:{units})(?![A-Za-z])", r"\1", text))) & asked
+
+
+PANELS = Panels()
+PANELS_UNSEEN = Panels("panels-unseen", unseen=True)
