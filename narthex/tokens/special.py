@@ -1,7 +1,7 @@
 """The special tokens of our format, and which of them mean what.
 
-The names are those of the Llama 4 family, so that any program that knows the family knows ours. A folder of another family has
-names of its own; `ChatFormat` reads those from its `tokenizer.json`.
+The names are those of the Llama 4 family, so that any program that knows the family knows ours. A folder of another
+family has names of its own; `ChatFormat` reads those from its `tokenizer.json`.
 """
 
 from __future__ import annotations

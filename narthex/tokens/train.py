@@ -29,13 +29,13 @@ _PIECES = (
 def train_tokenizer(texts: Iterable[str], *, vocab_size: int = 2048) -> Tokenizer:
     """Learn a byte-level BPE vocabulary from `texts`; our special tokens are its last entries.
 
-    Any unicode text survives encode and decode unchanged, because all 256 bytes are in the vocabulary. The result has at
-    most `vocab_size` entries: fewer when `texts` holds fewer pairs worth merging.
+    Any unicode text survives encode and decode unchanged, because all 256 bytes are in the vocabulary. The result has
+    at most `vocab_size` entries: fewer when `texts` holds fewer pairs worth merging.
     Raises: ValueError if `vocab_size` has no room for the bytes and the special tokens.
     """
     num_learned = vocab_size - len(special.SPECIAL_TOKENS)
     if num_learned < 256:
-        raise ValueError(f"vocab_size {vocab_size} is below {256 + len(special.SPECIAL_TOKENS)} (bytes and special tokens)")
+        raise ValueError(f"vocab_size must be at least {256 + len(special.SPECIAL_TOKENS)}: bytes and special tokens")
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [

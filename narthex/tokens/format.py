@@ -1,0 +1,222 @@
+"""The chat format of a model folder: a conversation becomes ids and tiles; a parser takes the reply apart again.
+
+Our own template and foreign ones take one path: mark what people wrote, render, split at the template's control tokens,
+encode what lies between as plain text, and put the ids of a whole picture where the template named one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from narthex.base.errors import InputError, WeightsError
+from narthex.tokens import special
+from narthex.tokens.geometry import PictureGeometry, read_json
+from narthex.tokens.pictures import normalise
+from narthex.tokens.template import ChatTemplate, Marker
+from narthex.tokens.tokenizer import TextTokenizer
+
+if TYPE_CHECKING:
+    from narthex.chat import ImagePart, Message, TextPart, ToolCall, ToolSpec
+
+# The family's own ends of a reply, known even where no config names them.
+_STOP_NAMES = (special.END_OF_TURN, special.END_OF_MESSAGE, special.END_OF_TEXT)
+
+
+class Prompt(NamedTuple):
+    """ids: the whole prompt; tiles: float32 (num_tiles, 3, tile, tile) of all its pictures in order, normalised."""
+
+    ids: list[int]
+    tiles: np.ndarray
+
+
+class ChatFormat:
+    """How one model folder writes conversations. Open it once; rendering keeps no state and is safe from threads."""
+
+    def __init__(
+        self,
+        tokenizer: TextTokenizer,
+        template: ChatTemplate,
+        *,
+        geometry: PictureGeometry | None,
+        named_tokens: dict[str, str],
+        stop_ids: tuple[int, ...],
+    ) -> None:
+        self.tokenizer = tokenizer
+        self.geometry = geometry
+        self.stop_ids = stop_ids
+        self._template = template
+        self._marker = Marker(tokenizer.special_ids)
+        self._named_tokens = named_tokens
+        # Our template shows pictures inside tool results; others get them as upstreams do, in a message after.
+        self._shows_tool_pictures = special.THOUGHT_START in template.source and "pictures_of" in template.source
+
+    @classmethod
+    def open(cls, folder: Path) -> ChatFormat:
+        """Read the text half of a model folder: tokenizer, template, picture geometry, stop tokens.
+
+        Raises: WeightsError where a file is missing, broken, or contradicts another.
+        """
+        folder = Path(folder)
+        tokenizer = TextTokenizer.open(folder / "tokenizer.json")
+        settings = read_json(folder / "tokenizer_config.json")
+        named = {key: token for key, value in settings.items() if (token := _token_text(key, value)) is not None}
+        config = read_json(folder / "config.json")
+        return cls(
+            tokenizer,
+            ChatTemplate(_find_template(folder, settings)),
+            geometry=PictureGeometry.read(folder, tokenizer.special_ids),
+            named_tokens=named,
+            stop_ids=_stop_ids(tokenizer, named, config, read_json(folder / "generation_config.json")),
+        )
+
+    def render(
+        self,
+        messages: Iterable[Message],
+        *,
+        tools: Sequence[ToolSpec] = (),
+        thinking: bool,
+        load_image: Callable[[ImagePart], Image.Image],
+        generate: bool = True,
+    ) -> Prompt:
+        """Write `messages` as the model reads them; with `generate`, up to where its reply begins.
+
+        `load_image` turns a picture's reference into an upright RGB image.
+        Raises: InputError for a conversation that the template refuses, or pictures that the model cannot take.
+        """
+        written, pictures = self._template_messages(list(messages))
+        if pictures and self.geometry is None:
+            raise InputError("this model cannot see pictures", hint="choose a multimodal model, or leave them out")
+        variables = {
+            **self._named_tokens,
+            "messages": written,
+            "tools": [self._tool_dict(tool) for tool in tools] or None,
+            "add_generation_prompt": generate,
+            "enable_thinking": thinking,
+            "date_string": datetime.now().strftime("%d %b %Y"),
+        }
+        pieces = self._marker.split(self._template.render(variables))
+        named = 0 if self.geometry is None else pieces[1::2].count(self.geometry.image_token)
+        if named != len(pictures):
+            raise InputError(
+                f"the model's chat template shows {named} of {len(pictures)} pictures",
+                hint="this folder's template does not support pictures here",
+            )
+        return self._assemble(pieces, [load_image(part) for part in pictures])
+
+    def encode(self, text: str) -> list[int]:
+        """Plain text to ids; never a control token."""
+        return self.tokenizer.encode(text)
+
+    def _assemble(self, pieces: list[str], images: list[Image.Image]) -> Prompt:
+        ids: list[int] = []
+        tiles: list[np.ndarray] = []
+        waiting = iter(images)
+        geometry = self.geometry
+        for place, piece in enumerate(pieces):
+            if place % 2 == 0:
+                if piece:
+                    ids += self.tokenizer.encode(piece)
+            elif geometry is not None and piece == geometry.image_token:
+                cut = geometry.cut(next(waiting))
+                ids += geometry.picture_ids(cut.rows, cut.cols)
+                tiles.append(cut.pixels)
+            else:
+                ids.append(self.tokenizer.special_ids[piece])
+        if geometry is None:
+            return Prompt(ids, np.zeros((0, 3, 1, 1), dtype=np.float32))
+        if not tiles:
+            return Prompt(ids, np.zeros((0, 3, geometry.tile_size, geometry.tile_size), dtype=np.float32))
+        return Prompt(ids, normalise(np.concatenate(tiles), geometry.mean, geometry.std))
+
+    def _template_messages(self, messages: list[Message]) -> tuple[list[dict[str, Any]], list[ImagePart]]:
+        """Messages in the shape that templates expect, and their pictures in the order in which they will appear.
+
+        Whatever somebody wrote is marked here; roles and part types are ours, and templates compare them.
+        """
+        mark = self._marker.mark
+        written: list[dict[str, Any]] = []
+        pictures: list[ImagePart] = []
+        late: list[ImagePart] = []
+        tool_names: dict[str | None, str] = {call.id: call.name for message in messages for call in message.calls}
+        last_user = max((place for place, message in enumerate(messages) if message.role == "user"), default=-1)
+        for place, message in enumerate(messages):
+            shown = list(message.pictures)
+            if late and message.role != "tool":
+                written.append(_pictures_message(late))
+                late = []
+            entry: dict[str, Any] = {"role": message.role, "content": mark(message.text)}
+            if shown and message.role == "tool" and not self._shows_tool_pictures:
+                late += shown
+            elif shown:
+                entry["content"] = [self._part_dict(part) for part in message.parts]
+            pictures += shown
+            if message.role == "tool":
+                entry["tool_call_id"] = mark(message.call_id)
+                entry["name"] = mark(tool_names.get(message.call_id, ""))
+            if message.thought and place > last_user:
+                entry["reasoning_content"] = mark(message.thought)
+            if message.calls:
+                entry["tool_calls"] = [self._call_dict(call) for call in message.calls]
+            written.append(entry)
+        if late:
+            written.append(_pictures_message(late))
+        return written, pictures
+
+    def _part_dict(self, part: TextPart | ImagePart) -> dict[str, Any]:
+        return {"type": "image"} if part.type == "image" else {"type": "text", "text": self._marker.mark(part.text)}
+
+    def _call_dict(self, call: ToolCall) -> dict[str, Any]:
+        function = {"name": self._marker.mark(call.name), "arguments": self._marker.mark(call.arguments)}
+        return {"id": self._marker.mark(call.id), "type": "function", "function": function}
+
+    def _tool_dict(self, tool: ToolSpec) -> dict[str, Any]:
+        function = {"name": tool.name, "description": tool.description, "parameters": tool.parameters}
+        return {"type": "function", "function": self._marker.mark(function)}
+
+
+def _pictures_message(pictures: list[ImagePart]) -> dict[str, Any]:
+    return {"role": "user", "content": [{"type": "image"} for _ in pictures]}
+
+
+def _token_text(key: str, value: Any) -> str | None:
+    """The text of a token named in tokenizer_config.json (a string, or an object with its `content`), else None."""
+    if not key.endswith("_token"):
+        return None
+    text = value.get("content") if isinstance(value, dict) else value
+    return text if isinstance(text, str) else None
+
+
+def _find_template(folder: Path, settings: dict[str, Any]) -> str:
+    """The folder's template, from the places where folders keep it, newest convention first."""
+    path = folder / "chat_template.jinja"
+    if path.is_file():
+        return path.read_text(encoding="utf-8")
+    found = read_json(folder / "chat_template.json").get("chat_template") or settings.get("chat_template")
+    if isinstance(found, list):  # several by name: [{"name": "default", "template": …}, …]
+        named = {entry.get("name"): entry.get("template") for entry in found if isinstance(entry, dict)}
+        found = named.get("default")
+    if not isinstance(found, str):
+        raise WeightsError(
+            f"{folder} has no chat template", hint="use a model tuned for chat, or add chat_template.jinja"
+        )
+    return found
+
+
+def _stop_ids(
+    tokenizer: TextTokenizer, named: dict[str, str], config: dict[str, Any], generation: dict[str, Any]
+) -> tuple[int, ...]:
+    """Every id that ends a reply, by any of the places that say so, in ascending order."""
+    found: set[int] = set()
+    for source in (generation, config, config.get("text_config") or {}):
+        stated = source.get("eos_token_id")
+        found.update(id_ for id_ in (stated if isinstance(stated, list) else [stated]) if isinstance(id_, int))
+    for name in (named.get("eos_token", ""), *_STOP_NAMES):
+        if name in tokenizer.special_ids:
+            found.add(tokenizer.special_ids[name])
+    return tuple(sorted(found))
