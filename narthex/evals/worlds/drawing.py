@@ -1,8 +1,8 @@
-"""Shared drawing for worlds: glyph masks in several faces (cached), text runs, colours of a wanted brightness, cheap noise.
+"""Shared drawing for worlds: glyph masks in several faces (cached), text runs, colours of a wanted brightness, noise.
 
-Faces: "regular" is Pillow's built-in scalable font; "bold", "slanted", "condensed" and "wide" are made from it; "segments" (seven-segment
-digits) and "dots" (a 5 x 7 dot matrix) are ours and hold digits and the point only. Pictures are equal from run to run for one
-version of Pillow; another version may rasterise the built-in font differently.
+Faces: "regular" is Pillow's built-in scalable font; "bold", "slanted", "condensed" and "wide" are made from it;
+"segments" (seven-segment digits) and "dots" (a 5 x 7 dot matrix) are ours and hold digits and the point only. Pictures
+are equal from run to run for one version of Pillow; another version may rasterise the built-in font differently.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ Colour = tuple[int, int, int]
 Box = tuple[float, float, float, float]
 
 _OVERSAMPLE = 8  # our own faces are drawn this much larger and averaged down
+_INK = [255 if value > 40 else 0 for value in range(256)]  # fainter edges are not counted as ink
 _NOISE_SIDE = 1152  # 1024, the largest picture, and room for 128 x 128 different offsets
 
 # Which segments are lit: a top, b upper right, c lower right, d bottom, e lower left, f upper left, g middle.
@@ -88,7 +89,8 @@ def glyph_mask(char: str, face: str, size: int) -> GlyphMask:
         extra = int(lean * mask.height) + 2
         wide = Image.new("L", (mask.width + 2 * extra, mask.height))
         wide.paste(mask, (extra, 0))
-        mask = wide.transform(wide.size, Image.Transform.AFFINE, (1, lean, -lean * base, 0, 1, 0), Image.Resampling.BICUBIC)
+        shear = (1, lean, -lean * base, 0, 1, 0)
+        mask = wide.transform(wide.size, Image.Transform.AFFINE, shear, Image.Resampling.BICUBIC)
         left -= extra
     elif face in ("condensed", "wide"):
         stretch = 0.86 if face == "condensed" else 1.2
@@ -98,14 +100,14 @@ def glyph_mask(char: str, face: str, size: int) -> GlyphMask:
 
 
 def _trimmed(mask: Image.Image, left: int, top: int, advance: float) -> GlyphMask:
-    box = mask.point(lambda v: 255 if v > 40 else 0).getbbox()  # faint edges are not counted as ink
+    box = mask.point(_INK).getbbox()
     if box is None:
         return GlyphMask(None, 0, 0, advance)
     return GlyphMask(mask.crop(box), left + box[0], top + box[1], advance)
 
 
 def _drawn_digit(char: str, face: str, size: int) -> GlyphMask:
-    height = size * (0.8 if face == "segments" else 0.76)
+    height = size * (0.77 if face == "segments" else 0.76)
     if char == ".":
         side = max(2, round(height * 0.2))
         return GlyphMask(Image.new("L", (side, side), 255), round(height * 0.06), -side, side + height * 0.16)
@@ -124,7 +126,8 @@ def _draw_segments(draw: ImageDraw.ImageDraw, lit: str, width: int, height: int)
     gap, m, half = max(1, t // 8), height // 2, t // 2
     bars = {
         "a": (gap, 0, w - gap, t), "g": (gap, m - half, w - gap, m + half), "d": (gap, h - t, w - gap, h),
-        "f": (0, gap, t, m - gap), "b": (w - t, gap, w, m - gap), "e": (0, m + gap, t, h - gap), "c": (w - t, m + gap, w, h - gap),
+        "f": (0, gap, t, m - gap), "b": (w - t, gap, w, m - gap),
+        "e": (0, m + gap, t, h - gap), "c": (w - t, m + gap, w, h - gap),
     }  # fmt: skip
     for name in lit:
         draw.rectangle(bars[name], fill=255)
@@ -179,14 +182,13 @@ def _noise(coloured: bool) -> Image.Image:
     return Image.merge("RGB", (grey, grey, grey))
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=4)
 def _light(turns: int) -> Image.Image:
-    grey = Image.linear_gradient("L").rotate(90 * turns)
-    return Image.merge("RGB", (grey, grey, grey))
+    return Image.linear_gradient("L").rotate(90 * turns)
 
 
 def add_noise(picture: Image.Image, strength: float, *, coloured: bool, offset: tuple[int, int]) -> Image.Image:
-    """Blend in grain from a stored tile: one pass over the pixels, no arithmetic in Python. offset: below 128 each way."""
+    """Blend in grain from a stored tile, in one pass over the pixels. offset: below 128 each way."""
     x, y = offset
     return Image.blend(picture, _noise(coloured).crop((x, y, x + picture.width, y + picture.height)), strength)
 
@@ -194,5 +196,5 @@ def add_noise(picture: Image.Image, strength: float, *, coloured: bool, offset: 
 def add_light(picture: Image.Image, strength: float, *, turns: int, window: Box) -> Image.Image:
     """Blend in light falling from one side. window: which part (0 to 1) of the whole scene `picture` shows."""
     part = tuple(v * 256 for v in window)
-    light = _light(turns % 4).resize(picture.size, Image.Resampling.BILINEAR, box=(part[0], part[1], part[2], part[3]))
-    return Image.blend(picture, light, strength)
+    grey = _light(turns % 4).resize(picture.size, Image.Resampling.BILINEAR, box=(part[0], part[1], part[2], part[3]))
+    return Image.blend(picture, Image.merge("RGB", (grey, grey, grey)), strength)

@@ -1,7 +1,7 @@
 """What a world hands out: a question about a picture, its exact answer, and what the generator knows anyway.
 
-Coordinates. Glyphs are measured in pixels of the final picture (origin top left, rotation already applied). Boxes are measured in
-thousandths of the picture's sides, `(x0, y0, x1, y1)`, as the zoom tool takes them.
+Coordinates. Glyphs are measured in pixels of the final picture (origin top left, rotation already applied). Boxes are
+measured in thousandths of the picture's sides, `(x0, y0, x1, y1)`, as the zoom tool takes them.
 """
 
 from __future__ import annotations
@@ -45,7 +45,10 @@ Step = Look | Answer
 
 @dataclass(frozen=True)
 class Item:
-    """One task. `legible`: everything asked about can be read without a look. `trace`: the shortest sufficient demonstration."""
+    """One task.
+
+    `legible`: everything asked about can be read without a look. `trace`: the shortest sufficient demonstration.
+    """
 
     world: str
     kind: Kind
@@ -60,7 +63,7 @@ class Item:
 
 
 class Crop(NamedTuple):
-    """A close view of one readout, as a zoom returns it: `text` is "label value unit", glyphs are in the crop's pixels."""
+    """A close view of one readout, as a zoom returns it. `text`: "label value unit"; `glyphs`: in the crop's pixels."""
 
     picture: Image.Image
     text: str
@@ -70,8 +73,8 @@ class Crop(NamedTuple):
 class World(Protocol):
     """A generator of fresh, checkable tasks.
 
-    An item depends on (world, split, seed, index, difficulty) and on nothing else, so a run can be repeated and resumed anywhere.
-    No item of the train split is an item of the test split.
+    An item depends on (world, split, seed, index, difficulty) and on nothing else, so a run can be repeated and resumed
+    anywhere. No item of the train split is an item of the test split.
     """
 
     name: str

@@ -33,7 +33,7 @@ class _Sheet:
 
 
 def paint(scene: Scene, window: tuple[int, int, int, int] | None = None) -> tuple[Image.Image, tuple[Glyph, ...]]:
-    """Paint `scene`; window: paint only these pixels (x0, y0, x1, y1) of the final picture, equal to a crop of the whole.
+    """Paint `scene`; window: only these pixels (x0, y0, x1, y1) of the final picture, equal to a crop of the whole.
 
     Returns the RGB picture and the characters whose centre it shows, in its own pixels.
     """
@@ -56,11 +56,15 @@ def _ground(sheet: _Sheet) -> None:
             sheet.draw.rectangle(_inset(readout.cell, 0.8 * du), fill=scene.palette.card)
     elif style < 0.5:  # a frame around every readout
         for readout in scene.readouts:
-            sheet.draw.rectangle(_inset(readout.cell, 0.6 * du), outline=scene.palette.accent, width=sheet.line_width(0.8))
+            sheet.draw.rectangle(
+                _inset(readout.cell, 0.6 * du), outline=scene.palette.accent, width=sheet.line_width(0.8)
+            )
     elif style < 0.62:  # a frame around the block alone
         for readout in scene.readouts:
             x0, y0, x1, y1 = readout.block
-            sheet.draw.rectangle(_inset((x0, y0, x1, y1), -2.4 * du), outline=scene.palette.ink, width=sheet.line_width(0.7))
+            sheet.draw.rectangle(
+                _inset((x0, y0, x1, y1), -2.4 * du), outline=scene.palette.ink, width=sheet.line_width(0.7)
+            )
     if rng.random() < 0.4:
         edge = sheet.line_width(rng.uniform(0.8, 2.0))
         sheet.draw.rectangle((0, 0, scene.size - 1, scene.size - 1), outline=scene.palette.accent, width=edge)
@@ -91,7 +95,9 @@ def _decorate(sheet: _Sheet, cell: Box) -> None:
     thin = sheet.line_width(0.9)
     if what == "screw":
         small = 0.45 * radius
-        sheet.draw.ellipse((x - small, y - small, x + small, y + small), fill=palette.card, outline=palette.ink, width=thin)
+        sheet.draw.ellipse(
+            (x - small, y - small, x + small, y + small), fill=palette.card, outline=palette.ink, width=thin
+        )
         a = rng.uniform(0, math.pi)
         dx, dy = small * math.cos(a), small * math.sin(a)
         sheet.draw.line((x - dx, y - dy, x + dx, y + dy), fill=palette.ink, width=sheet.line_width(1.2))
@@ -99,7 +105,9 @@ def _decorate(sheet: _Sheet, cell: Box) -> None:
         bars = rng.randint(3, 6)
         for i in range(bars):
             top = y - radius + 2 * radius * i / bars
-            sheet.draw.rectangle((around[0], round(top), around[2], round(top + 0.7 * radius / bars)), fill=palette.accent)
+            sheet.draw.rectangle(
+                (around[0], round(top), around[2], round(top + 0.7 * radius / bars)), fill=palette.accent
+            )
     elif what == "print":
         _fine_print(sheet, cell)
     elif what == "logo":
@@ -117,8 +125,9 @@ def _fine_print(sheet: _Sheet, cell: Box) -> None:
     """A serial number, a rating, a year: numbers that belong to no label."""
     rng, du = sheet.rng, sheet.du
     texts = (
-        f"SN {rng.randint(10000, 99999)}", f"No. {rng.randint(100, 9999)}", f"IP{rng.randint(20, 68)}", f"REV {rng.randint(1, 9)}.{rng.randint(0, 9)}",
-        f"MAX {rng.randint(10, 999)}", f"MIN {rng.randint(1, 99)}", str(rng.randint(1950, 2026)), str(rng.randint(10, 999)), f"{rng.randint(10, 400)} V~",
+        f"SN {rng.randint(10000, 99999)}", f"No. {rng.randint(100, 9999)}", f"IP{rng.randint(20, 68)}",
+        f"REV {rng.randint(1, 9)}.{rng.randint(0, 9)}", f"MAX {rng.randint(10, 999)}", f"MIN {rng.randint(1, 99)}",
+        str(rng.randint(1950, 2026)), str(rng.randint(10, 999)), f"{rng.randint(10, 400)} V~",
     )  # fmt: skip
     y = cell[1] + (4 + 10 * rng.random()) * du
     for text in rng.sample(texts, rng.randint(1, 3)):
@@ -136,9 +145,15 @@ def _dial(sheet: _Sheet, x: float, y: float, radius: float) -> None:
     for i in range(ticks):
         a = math.radians(-210 + 240 * i / (ticks - 1))
         c, s = math.cos(a), math.sin(a)
-        sheet.draw.line((x + radius * c, y + radius * s, x + 0.78 * radius * c, y + 0.78 * radius * s), fill=ink, width=thin)
+        sheet.draw.line(
+            (x + radius * c, y + radius * s, x + 0.78 * radius * c, y + 0.78 * radius * s), fill=ink, width=thin
+        )
     a = math.radians(rng.uniform(-210, 30))
-    sheet.draw.line((x, y, x + 0.7 * radius * math.cos(a), y + 0.7 * radius * math.sin(a)), fill=sheet.scene.palette.accent, width=2 * thin)
+    sheet.draw.line(
+        (x, y, x + 0.7 * radius * math.cos(a), y + 0.7 * radius * math.sin(a)),
+        fill=sheet.scene.palette.accent,
+        width=2 * thin,
+    )
 
 
 def _readouts(sheet: _Sheet) -> None:
@@ -161,14 +176,18 @@ def _finish(sheet: _Sheet, window: tuple[int, int, int, int]) -> Image.Image:
         c, s = math.cos(a), math.sin(a)
         dx, dy = x0 - centre, y0 - centre
         matrix = (c, s, centre + c * dx + s * dy, -s, c, centre - s * dx + c * dy)
-        # Bicubic keeps 11-pixel print crisp; above 512 pixels bilinear is as good and twice as fast.
-        manner = Image.Resampling.BICUBIC if scene.size <= 512 else Image.Resampling.BILINEAR
-        picture = picture.transform((x1 - x0, y1 - y0), Image.Transform.AFFINE, matrix, manner, fillcolor=scene.palette.ground)
+        # Bicubic keeps 11-pixel print crisp; where print is larger bilinear is as good and twice as fast.
+        manner = Image.Resampling.BICUBIC if scene.size <= 384 else Image.Resampling.BILINEAR
+        picture = picture.transform(
+            (x1 - x0, y1 - y0), Image.Transform.AFFINE, matrix, manner, fillcolor=scene.palette.ground
+        )
     elif window != (0, 0, scene.size, scene.size):
         picture = picture.crop(window)
     if rng.random() < 0.3:
         part = tuple(v / scene.size for v in window)
-        picture = add_light(picture, rng.uniform(0.04, 0.16), turns=rng.randrange(4), window=(part[0], part[1], part[2], part[3]))
+        picture = add_light(
+            picture, rng.uniform(0.04, 0.16), turns=rng.randrange(4), window=(part[0], part[1], part[2], part[3])
+        )
     if scene.noise:
         offset = (rng.randrange(128) + x0, rng.randrange(128) + y0)
         picture = add_noise(picture, scene.noise, coloured=rng.random() < 0.4, offset=offset)

@@ -1,30 +1,38 @@
 """An instrument panel: planned in units of 1/256 of its side ("du"), then painted at any size.
 
-Three intervals to keep apart: du (what a designer thinks in), pixels of the unrotated drawing, pixels of the final picture
-(`Scene.turned` maps the second to the third). Fine print is sized so that the 64 x 64 view of the whole panel cannot show it and a
-64 du crop can; large print can be read in the view.
+Three measures to keep apart: du (what a designer thinks in), pixels of the unrotated drawing, pixels of the final
+picture (`Scene.turned` maps the second to the third). Fine print is sized so that the 64 x 64 view of the whole panel
+cannot show it and a 64 du crop can; large print can be read in the view.
 """
 
 from __future__ import annotations
 
 import math
 import random
+import zlib
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from narthex.evals.worlds.drawing import Box, Colour, Run, colour, text_run
+from narthex.evals.worlds.item import Split
 
+PARTS = ("label", "value", "unit")
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 UNITS = ("bar", "V", "A", "W", "rpm", "kPa", "mA", "%", "°C", "L", "Hz", "s")
 # A unit in large print that looks like a label would make the question about that label ambiguous.
-_MISTAKABLE = {"V": "V", "A": "A", "W": "W", "L": "L", "°C": "C", "s": "S"}
-# A box of 250 thousandths (64 du) with corners at multiples of 50 (12.8 du) contains whatever is at most 51.2 du wide, wherever it is.
+MISTAKABLE_UNITS = {"V": "V", "A": "A", "W": "W", "L": "L", "°C": "C", "s": "S"}
+# A box of 250 thousandths (64 du) with corners at multiples of 50 (12.8 du) can hold whatever is at most 51.2 du wide,
+# wherever it stands; the rest allows for rounding to pixels.
 FINE_BLOCK_DU = 50.0
-_SIZES = ((256,) * 18 + (320, 384, 448, 512) * 4 + (320, 512) + (768, 768, 1024, 1024))  # 45 %, 45 %, 10 % of 40
+_TEST_BUCKETS = 8  # one panel in eight, by its readings, can only be a test panel
+_SIZES = (256,) * 18 + (320, 384, 448, 512) * 4 + (320, 512) + (768, 768, 1024, 1024)  # 45 %, 45 %, 10 % of 40
 _GRIDS = (((2, 2), 2), ((2, 3), 2), ((3, 2), 2), ((3, 3), 6), ((3, 4), 3), ((4, 3), 5), ((4, 4), 7))
 _LARGE_GRIDS = (((2, 2), 2), ((2, 3), 3), ((3, 2), 3), ((3, 3), 7), ((4, 3), 3))
 _FACES = ("regular", "regular", "bold", "slanted", "condensed")
 _VALUE_FACES = (*_FACES, "segments", "segments", "dots")
+# Faces whose figures are taller, or need more pixels: fine figures stay under 11 du (2.7 pixels of the view) in all.
+_FINE_DU = {"segments": (12.5, 13.5), "dots": (12.5, 14), "bold": (11, 12.5)}
 # Kept out of training and out of "panels": a face and a band of hues, for the world "panels-unseen".
 _UNSEEN_FACE = "wide"
 _UNSEEN_HUES = (0.76, 0.9)
@@ -118,12 +126,13 @@ def draw_palette(rng: random.Random, *, unseen: bool) -> Palette:
     accent_hue = rng.uniform(*_UNSEEN_HUES) if unseen else rng.uniform(0.0, 0.7)
     lcd = None
     if rng.random() < 0.3:
-        bright = rng.random() < 0.4
-        ground, text = (rng.uniform(0.68, 0.9), rng.uniform(0.02, 0.14)) if bright else (rng.uniform(0.02, 0.1), rng.uniform(0.66, 1.0))
+        ground, text = rng.uniform(0.02, 0.1), rng.uniform(0.66, 1.0)
+        if rng.random() < 0.4:
+            ground, text = rng.uniform(0.68, 0.9), rng.uniform(0.02, 0.14)
         lcd = colour(accent_hue, ground, rng.uniform(0.1, 0.5)), colour(accent_hue, text, rng.uniform(0.3, 1.0))
     card = min(1.0, max(0.0, luma + rng.uniform(-0.07, 0.07)))
     return Palette(
-        colour(hue, luma, saturation), colour(hue, card, saturation), ink(rng.uniform(0, 0.4)), ink(rng.uniform(0, 1.0)),
+        colour(hue, luma, saturation), colour(hue, card, saturation), ink(rng.uniform(0, 0.4)), ink(rng.uniform(0, 1)),
         colour(accent_hue, 0.35 if luma > 0.5 else 0.6, 0.8), lcd,
     )  # fmt: skip
 
@@ -139,7 +148,7 @@ def draw_value(rng: random.Random, is_large: bool, *, integer: bool = False) -> 
 
 
 def _unit_fits(unit: str, is_large: bool, labels: list[str]) -> bool:
-    return not is_large or _MISTAKABLE.get(unit, "") not in labels
+    return not is_large or MISTAKABLE_UNITS.get(unit, "") not in labels
 
 
 def _draw_units(rng: random.Random, sizes: list[bool], labels: list[str], need: Need) -> list[str]:
@@ -171,15 +180,21 @@ def _alike(a: str, b: str) -> bool:
     return len(a) == len(b) and a.find(".") == b.find(".")
 
 
-def plan_scene(rng: random.Random, need: Need, difficulty: float, *, unseen: bool = False) -> Scene:
-    """Plan a panel with the readouts a question needs; tries again where large print found no room."""
+def split_of(readings: Iterable[tuple[str, str, str]]) -> Split:
+    """The split that a panel with these (label, value, unit) belongs to, in whatever order they come."""
+    text = " ".join(sorted("".join(reading) for reading in readings))
+    return "test" if zlib.crc32(text.encode()) % _TEST_BUCKETS == 0 else "train"
+
+
+def plan_scene(rng: random.Random, need: Need, difficulty: float, *, split: Split, unseen: bool = False) -> Scene:
+    """Plan a panel of `split` with the readouts a question needs; tries again where print found no room."""
     while True:
-        scene = _try_plan(rng, need, difficulty, unseen)
-        if scene is not None:
+        scene = _try_plan(rng, need, difficulty, split, unseen)
+        if scene is not None and split_of((r.label, r.value, r.unit) for r in scene.readouts) == split:
             return scene
 
 
-def _try_plan(rng: random.Random, need: Need, difficulty: float, unseen: bool) -> Scene | None:
+def _try_plan(rng: random.Random, need: Need, difficulty: float, split: Split, unseen: bool) -> Scene | None:
     size = rng.choice(_SIZES)
     angle = rng.uniform(-4.0, 4.0) if rng.random() < 0.7 * difficulty else 0.0
     columns, rows = _weighted(rng, _LARGE_GRIDS if any(need.large) else _GRIDS)
@@ -204,14 +219,16 @@ def _try_plan(rng: random.Random, need: Need, difficulty: float, unseen: bool) -
     sizes = [need.large[i] if i < len(need.large) else rng.random() < share for i in range(count)]
     labels = rng.sample(LETTERS, count)
     units, values = _draw_units(rng, sizes, labels, need), _draw_values(rng, sizes, need)
+    while split_of(zip(labels, values, units, strict=True)) != split:  # before laying out, which is what costs time
+        values = _draw_values(rng, sizes, need)
     label_face, value_face = rng.choice(_FACES), rng.choice(_VALUE_FACES)
     if unseen:
         label_face, value_face = _UNSEEN_FACE, rng.choice((_UNSEEN_FACE, value_face))
     readouts = [Readout(*row) for row in zip(labels, values, units, sizes, cells, strict=False)]
     noise = rng.uniform(0.0, 0.03 + 0.09 * difficulty) if rng.random() < 0.8 else 0.0
     scene = Scene(
-        size, angle, (columns, rows), readouts, cells[count:], title, draw_palette(rng, unseen=unseen), label_face, value_face,
-        noise, rng.getrandbits(32),
+        size, angle, (columns, rows), readouts, cells[count:], title, draw_palette(rng, unseen=unseen),
+        label_face, value_face, noise, rng.getrandbits(32),
     )  # fmt: skip
     for place, readout in enumerate(readouts):
         if not _lay_out(rng, scene, readout):
@@ -226,18 +243,16 @@ def _try_plan(rng: random.Random, need: Need, difficulty: float, unseen: bool) -
 def _lay_out(rng: random.Random, scene: Scene, readout: Readout) -> bool:
     """Place label, value and unit as one block in the readout's cell; False if no arrangement fits."""
     du, cell = scene.size / 256, readout.cell
-    for attempt in range(8):
-        tight = attempt >= 4
-        if readout.is_large:
-            sizes = (24 if tight else rng.uniform(24, 30), 30 if tight else rng.uniform(30, 36), 21 if tight else rng.uniform(21, 26))
-        else:
-            low = {"segments": 12.5, "dots": 13.0}.get(scene.value_face, 11.0)
-            sizes = (24 if tight else rng.uniform(24, 30), low if tight else rng.uniform(low, 14), 10 if tight else rng.uniform(10, 11))
-        label = text_run(readout.label, scene.label_face, round(sizes[0] * du))
-        value = text_run(readout.value, scene.value_face, round(sizes[1] * du))
-        unit_face = scene.label_face if scene.value_face in ("segments", "dots") else scene.value_face
-        unit = text_run(readout.unit, unit_face, max(10, round(sizes[2] * du)))
-        parts = _arrange(rng, label, value, unit, du * (1.4 if readout.is_large else 1.0))
+    fine = _FINE_DU.get(scene.value_face, (11, 14))
+    ranges = ((24, 30), (30, 36), (21, 26)) if readout.is_large else ((24, 30), fine, (10, 11))
+    unit_face = scene.label_face if scene.value_face in ("segments", "dots") else scene.value_face
+    rim = 1.8 * du if scene.palette.lcd else 0.0
+    for attempt in range(8):  # the last four with the smallest print
+        sizes = [round((low if attempt >= 4 else rng.uniform(low, high)) * du) for low, high in ranges]
+        label = text_run(readout.label, scene.label_face, sizes[0])
+        value = text_run(readout.value, scene.value_face, sizes[1])
+        unit = text_run(readout.unit, unit_face, sizes[2])
+        parts = _arrange(rng, (label, value, unit), du * (1.4 if readout.is_large else 1.0), rim)
         width = max(x + run.width for _, run, x, _ in parts)
         height = max(y + run.height for _, run, _, y in parts)
         pad = 3 * du
@@ -256,9 +271,13 @@ def _lay_out(rng: random.Random, scene: Scene, readout: Readout) -> bool:
     return False
 
 
-def _arrange(rng: random.Random, label: Run, value: Run, unit: Run, du: float) -> list[tuple[str, Run, int, int]]:
-    """Label, value, unit relative to the block's corner: stacked, value and unit in a line, or value beside the label."""
-    gap, small = rng.uniform(4.0, 6.0) * du, rng.uniform(2.8, 4.0) * du
+def _arrange(rng: random.Random, runs: tuple[Run, Run, Run], du: float, rim: float) -> list[tuple[str, Run, int, int]]:
+    """Label, value, unit relative to the block's corner: stacked, value and unit in a line, or value beside the label.
+
+    rim: pixels that a display's ground reaches out beyond the value.
+    """
+    label, value, unit = runs
+    gap, small = rng.uniform(4.0, 6.0) * du + rim, rng.uniform(2.8, 4.0) * du + rim
     manner = rng.choice(("stack", "line", "line", "side"))
     align = rng.choice((0.0, 0.5, 0.5, 1.0))
     if manner == "side":
@@ -271,9 +290,10 @@ def _arrange(rng: random.Random, label: Run, value: Run, unit: Run, du: float) -
         wide, y = max(label.width, line), label.height + gap
         start = align * (wide - line)
         rise = max(0, unit.baseline - value.baseline)
-        spots = [(align * (wide - label.width), 0.0), (start, y + rise), (start + value.width + small, y + rise + value.baseline - unit.baseline)]
+        spots = [(align * (wide - label.width), 0.0), (start, y + rise)]
+        spots.append((start + value.width + small, y + rise + value.baseline - unit.baseline))
     else:
         wide, y = max(label.width, value.width, unit.width), label.height + gap
-        spots = [(align * (wide - run.width), top) for run, top in ((label, 0.0), (value, y), (unit, y + value.height + small))]
-    names = (("label", label), ("value", value), ("unit", unit))
-    return [(name, run, round(x), round(y)) for (name, run), (x, y) in zip(names, spots, strict=True)]
+        tops = (0.0, y, y + value.height + small)
+        spots = [(align * (wide - run.width), top) for run, top in zip(runs, tops, strict=True)]
+    return [(name, run, round(x), round(y)) for name, run, (x, y) in zip(PARTS, runs, spots, strict=True)]

@@ -1,52 +1,59 @@
-"""The world "panels": an instrument panel and a question about one readout, two compared, two added, or one that is not there.
+"""The world "panels": an instrument panel and a question about one readout, two compared, two added, or none there.
 
-Two prints. Large print is legible in a 64 x 64 view of the panel; fine print is not and needs a look: a crop of a quarter of the side,
-which shows it 1:1. About 35 in 100 questions can be answered without a look.
+Two prints. Large print is legible in a 64 x 64 view of the panel; fine print is not and needs a look: a crop of a
+quarter of the side, which shows it 1:1. About 35 in 100 questions can be answered without a look.
 
-Distinct items: three labels can be chosen and ordered in 26 * 25 * 24 ways and three fine values in more than 900 ** 3, so panels
-of three readouts alone number more than 1e13 before any layout, colour or wording.
-Train and test: a panel's readings (labels, values, units) hash into one of eight buckets; one is the test split's, seven are the train
-split's. So no panel of one split shows the readings of any panel of the other.
+Distinct items: three labels can be chosen and ordered in 26 * 25 * 24 ways and three fine values in more than 900 ** 3,
+so panels of three readouts alone number more than 1e13 before any layout, colour or wording.
+Train and test: a panel's readings (labels, values, units) hash into one of eight buckets; one is the test split's, the
+others are the train split's. So no panel of one split shows the readings of any panel of the other.
 """
 
 from __future__ import annotations
 
 import random
 import re
-import zlib
 from decimal import Decimal
 
 from narthex.evals.worlds.item import Answer, Crop, Item, Kind, Look, Split, Step, stream
 from narthex.evals.worlds.panel_paint import paint
-from narthex.evals.worlds.panel_scene import LETTERS, UNITS, Need, Readout, Scene, plan_scene
+from narthex.evals.worlds.panel_scene import LETTERS, MISTAKABLE_UNITS, UNITS, Need, Readout, Scene, plan_scene
 
 BOX_SIDE = 250  # thousandths: 64 of 256 du, the view's own 64 pixels
 BOX_STEP = 50
-_TEST_BUCKETS = 8
 
 _READ = (
-    "What does gauge {a} read?", "Read {a}.", "{a}?", "What is the value at {a}?", "How many {u} does {a} show?", "What is the reading of {a}?",
-    "Tell me the value of gauge {a}.", "What does {a} say?", "Gauge {a}, please.", "What does the readout {a} show?", "Give me {a}.",
-    "Look at {a}. What does it read?", "How much is {a}?", "What number stands at {a}?",
+    "What does gauge {a} read?", "Read {a}.", "{a}?", "What is the value at {a}?", "How many {u} does {a} show?",
+    "What is the reading of {a}?", "Tell me the value of gauge {a}.", "What does {a} say?", "Gauge {a}, please.",
+    "What does the readout {a} show?", "Give me {a}.", "Look at {a}. What does it read?", "How much is {a}?",
+    "What number stands at {a}?",
 )  # fmt: skip
 _COMPARE = (
-    "Which reads {w}, {a} or {b}?", "Which is {w}: {a} or {b}?", "{a} or {b}, which is {w}?", "Which gauge shows the {w} value, {a} or {b}?",
-    "Compare {a} and {b}. Which is {w}?", "Of {a} and {b}, which reads {w}?", "Is {a} or {b} {w}?", "{w}: {a} or {b}?", "Which one is {w}, {a} or {b}?",
+    "Which reads {w}, {a} or {b}?", "Which is {w}: {a} or {b}?", "{a} or {b}, which is {w}?", "Is {a} or {b} {w}?",
+    "Which gauge shows the {w} value, {a} or {b}?", "Compare {a} and {b}. Which is {w}?", "{w}: {a} or {b}?",
+    "Of {a} and {b}, which reads {w}?", "Which one is {w}, {a} or {b}?",
 )  # fmt: skip
 _SUM = (
-    "What is the sum of {a} and {b}?", "Add {a} and {b}.", "{a} + {b}?", "What do {a} and {b} read together?", "How much are {a} and {b} in total?",
-    "What is {a} plus {b}?", "Sum of {a} and {b}?", "Total of {a} and {b}?", "How many {u} do {a} and {b} make together?",
+    "What is the sum of {a} and {b}?", "Add {a} and {b}.", "{a} + {b}?", "What do {a} and {b} read together?",
+    "How much are {a} and {b} in total?", "What is {a} plus {b}?", "Sum of {a} and {b}?", "Total of {a} and {b}?",
+    "How many {u} do {a} and {b} make together?",
 )  # fmt: skip
 
 _ALIASES = {
-    "bars": "bar", "volt": "v", "volts": "v", "amp": "a", "amps": "a", "ampere": "a", "amperes": "a", "watt": "w", "watts": "w",
-    "kilopascal": "kpa", "kilopascals": "kpa", "milliamp": "ma", "milliamps": "ma", "percent": "%", "c": "°c", "celsius": "°c", "°": "°c",
-    "degrees": "°c", "litre": "l", "litres": "l", "liter": "l", "liters": "l", "hertz": "hz", "second": "s", "seconds": "s", "sec": "s",
+    "bars": "bar", "volt": "v", "volts": "v", "amp": "a", "amps": "a", "ampere": "a", "amperes": "a", "watt": "w",
+    "watts": "w", "kilopascal": "kpa", "kilopascals": "kpa", "milliamp": "ma", "milliamps": "ma", "percent": "%",
+    "c": "°c", "celsius": "°c", "°": "°c", "degrees": "°c", "litre": "l", "litres": "l", "liter": "l", "liters": "l",
+    "hertz": "hz", "second": "s", "seconds": "s", "sec": "s",
 }  # fmt: skip
 # Words that may follow a number without being a unit.
-_NOT_UNITS = frozenset("on at is in and for as at the of to now here shown so which that".split())
-_NUMBER = re.compile(r"(?<![\w.,])(?P<number>[-\u2212]?\d+(?:,\d{3})*(?:\.\d+)?)(?!\d)\s*(?P<unit>[%°º]\s?[A-Za-z]*|[A-Za-z]+)?")
+_NOT_UNITS = frozenset(("on", "at", "is", "in", "and", "for", "as", "of", "to", "now", "here", "shown", "so", "which"))
+_NUMBER = re.compile(
+    r"(?<![\w.,])(?P<number>[-\u2212]?\d+(?:,\d{3})*(?:\.\d+)?)(?!\d)"  # 347, 4.7, 1,234, and a sign
+    r"\s*(?P<unit>[%°º]\s?[A-Za-z]*|[A-Za-z]+)?"
+)
 _LONE_LETTER = re.compile(r"(?<![A-Za-z°º'])[A-Z](?![A-Za-z'])")
+# "A gauge", "I cannot": a word, not the letter of a gauge.
+_WORD_A_OR_I = re.compile(r"\b[AI]\s+(?!(?:reads|is|shows|has|says|or|and|with|because|at)\b)(?=[a-z])")
 _NONE = re.compile(r"\b(no|not|none|nothing|absent|missing|without|isn't|doesn't|cannot|can't)\b", re.IGNORECASE)
 
 
@@ -63,7 +70,7 @@ class Panels:
         drawn = rng.random()
         level = drawn if difficulty is None else difficulty
         kind, need = _draw_kind(rng)
-        scene = self._scene(rng, need, level, split)
+        scene = plan_scene(rng, need, level, split=split, unseen=self._unseen)
         asked = scene.readouts[: len(need.large)]
         if kind == "read":
             question, answer, trace = _read(rng, scene, asked[0])
@@ -88,29 +95,19 @@ class Panels:
     def reading_crop(self, seed: int, index: int, split: Split = "train") -> Crop:
         """Make a close view of one fine readout, as a zoom would return it, with its text: "C 347 bar"."""
         rng = stream(f"{self.name}/crop", split, seed, index)
-        scene = self._scene(rng, Need((False,)), rng.random(), split)
+        scene = plan_scene(rng, Need((False,)), rng.random(), split=split, unseen=self._unseen)
         readout = scene.readouts[0]
         x, y = look_box(scene, readout)[:2]
         spots = [(x, y)]
-        if rng.random() < 0.35:  # a neighbouring box that holds the readout too: the model's own boxes are not always centred
+        # Now and then a neighbouring box that holds the readout too: the model's own boxes are not always centred.
+        if rng.random() < 0.35:
             near = [(x + i, y + j) for i in (-BOX_STEP, 0, BOX_STEP) for j in (-BOX_STEP, 0, BOX_STEP)]
-            spots = [spot for spot in near if _holds(scene, readout, spot)] or spots
+            spots += [spot for spot in near if _holds(scene, readout, spot) and not _others(scene, spot)]
         x, y = rng.choice(spots)
         scale = scene.size / 1000
         window = (round(x * scale), round(y * scale), round((x + BOX_SIDE) * scale), round((y + BOX_SIDE) * scale))
         picture, glyphs = paint(scene, window)
         return Crop(picture, f"{readout.label} {readout.value} {readout.unit}", glyphs)
-
-    def _scene(self, rng: random.Random, need: Need, level: float, split: Split) -> Scene:
-        scene = plan_scene(rng, need, level, unseen=self._unseen)
-        while _bucket(scene) != split:
-            scene = plan_scene(rng, need, level, unseen=self._unseen)
-        return scene
-
-
-def _bucket(scene: Scene) -> Split:
-    readings = sorted(f"{r.label}{r.value}{r.unit}" for r in scene.readouts)
-    return "test" if zlib.crc32(" ".join(readings).encode()) % _TEST_BUCKETS == 0 else "train"
 
 
 def _draw_kind(rng: random.Random) -> tuple[Kind, Need]:
@@ -128,9 +125,10 @@ def _draw_kind(rng: random.Random) -> tuple[Kind, Need]:
 
 
 def look_box(scene: Scene, readout: Readout) -> tuple[int, int, int, int]:
-    """The zoom box around a readout: BOX_SIDE wide, corners at multiples of BOX_STEP, its centre as near as they allow."""
+    """The zoom box around a readout: BOX_SIDE wide, corners at multiples of BOX_STEP, centred as they allow."""
     x0, y0, x1, y1 = (v * 1000 / scene.size for v in scene.bounds(readout.block))
-    x, y = (min(1000 - BOX_SIDE, max(0, BOX_STEP * round((middle - BOX_SIDE / 2) / BOX_STEP))) for middle in ((x0 + x1) / 2, (y0 + y1) / 2))
+    corners = (BOX_STEP * round(((low + high) / 2 - BOX_SIDE / 2) / BOX_STEP) for low, high in ((x0, x1), (y0, y1)))
+    x, y = (min(1000 - BOX_SIDE, max(0, corner)) for corner in corners)
     return x, y, x + BOX_SIDE, y + BOX_SIDE
 
 
@@ -138,6 +136,16 @@ def _holds(scene: Scene, readout: Readout, spot: tuple[int, int]) -> bool:
     x0, y0, x1, y1 = (v * 1000 / scene.size for v in scene.bounds(readout.block))
     (x, y), last = spot, 1000 - BOX_SIDE
     return 0 <= x <= last and 0 <= y <= last and x <= x0 and y <= y0 and x1 <= x + BOX_SIDE and y1 <= y + BOX_SIDE
+
+
+def _others(scene: Scene, spot: tuple[int, int]) -> bool:
+    """Whether a box shows the middle of a second readout: which one is meant would be open."""
+    for other in scene.readouts[1:]:
+        x0, y0, x1, y1 = (v * 1000 / scene.size for v in scene.bounds(other.block))
+        x, y = (x0 + x1) / 2 - spot[0], (y0 + y1) / 2 - spot[1]
+        if 0 <= x < BOX_SIDE and 0 <= y < BOX_SIDE:
+            return True
+    return False
 
 
 def _looks(scene: Scene, asked: list[Readout], *, with_unit: bool = False) -> tuple[list[Step], str]:
@@ -180,7 +188,8 @@ def _sum(rng: random.Random, scene: Scene, asked: list[Readout]) -> tuple[str, s
 
 
 def _absent(rng: random.Random, scene: Scene) -> tuple[str, str, tuple[Step, ...]]:
-    letter = rng.choice([c for c in LETTERS if all(r.label != c for r in scene.readouts)])
+    taken = {r.label for r in scene.readouts} | {MISTAKABLE_UNITS.get(r.unit, "") for r in scene.readouts if r.is_large}
+    letter = rng.choice([c for c in LETTERS if c not in taken])
     question = rng.choice(_READ).format(a=letter, u=rng.choice(scene.readouts).unit)
     answer = f"There is no gauge {letter} here."
     return question, answer, (Answer(f"No {letter}.", answer),)
@@ -208,7 +217,7 @@ def _quantities(text: str) -> list[tuple[Decimal, str]]:
 
 
 def _same_quantity(truth: str, answer: str) -> bool:
-    """Equal numbers, and no other unit. After an equals sign only what follows counts; two different numbers are no answer."""
+    """Equal numbers and no other unit; after an equals sign only what follows counts. Two numbers are no answer."""
     wanted_number, wanted_unit = _quantities(truth)[0]
     stated = _quantities(answer.rsplit("=", 1)[-1])
     return bool(stated) and all(number == wanted_number and unit in ("", wanted_unit) for number, unit in stated)
@@ -217,7 +226,7 @@ def _same_quantity(truth: str, answer: str) -> bool:
 def _stated_letters(item: Item, answer: str) -> set[str]:
     """Which of the letters asked about an answer names; a unit behind a number is not a letter named."""
     asked = set(_LONE_LETTER.findall(item.question))
-    text = answer.strip()
+    text = _WORD_A_OR_I.sub("", answer.strip())
     if len(text.strip(".!")) == 1:
         return {text[0].upper()} & asked
     units = "|".join(re.escape(u) for u in UNITS)
