@@ -42,5 +42,5 @@ def test_format_spells_out_what_could_drive_a_terminal():
 
 
 def test_errors_cross_processes_with_their_hint():
-    error = pickle.loads(pickle.dumps(errors.BackendError("gone", hint="start it")))  # noqa: S301
+    error = pickle.loads(pickle.dumps(errors.BackendError("gone", hint="start it")))
     assert (type(error), error.message, error.hint) == (errors.BackendError, "gone", "start it")
