@@ -9,6 +9,7 @@ from PIL import Image
 
 from narthex.evals.worlds import edge, get_world
 from narthex.evals.worlds.edge_pictures import FAMILIES, other_picture
+from narthex.evals.worlds.edge_scenes import WORDS
 from narthex.evals.worlds.item import Split
 
 SPLITS: tuple[Split, ...] = ("train", "test")
@@ -128,3 +129,12 @@ def test_every_family_draws_something(split: Split, family: str) -> None:
 def test_families_of_the_splits_are_disjoint() -> None:
     assert not set(FAMILIES["train"]) & set(FAMILIES["test"])
     assert not set(FAMILIES["train"].values()) & set(FAMILIES["test"].values())
+
+
+def test_no_print_can_pass_for_a_gauge_label() -> None:
+    assert all(len(word) > 1 for word in WORDS)
+
+
+def test_most_other_pictures_are_square_as_panels_are() -> None:
+    sizes = [other_picture(random.Random(seed), "train", "stripes").size for seed in range(100)]
+    assert 60 <= sum(width == height for width, height in sizes) <= 90
