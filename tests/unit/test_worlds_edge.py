@@ -113,6 +113,7 @@ def test_careless_typing_keeps_the_words() -> None:
     rng, text = random.Random(0), "What does gauge C read?"
     typed = {edge.carelessly(text, rng) for _ in range(500)}
     assert typed == {text, text[:-1], "w" + text[1:], "w" + text[1:-1]}
+    assert all(edge.carelessly("C or D, which is higher?", rng).startswith("C or D") for _ in range(200))
 
 
 @pytest.mark.parametrize(("split", "family"), [(s, f) for s in SPLITS for f in FAMILIES[s]])

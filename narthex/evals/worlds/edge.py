@@ -97,7 +97,7 @@ def carelessly(text: str, rng: random.Random) -> str:
 
     For panel questions in training, too: otherwise carelessness alone would tell the model to decline.
     """
-    if len(text) > 3 and rng.random() < 0.1:
+    if len(text) > 3 and rng.random() < 0.1 and text[1].islower():  # a gauge's lone capital stays one
         text = text[0].lower() + text[1:]
     if len(text) > 3 and rng.random() < 0.1:
         text = text.rstrip("?.!") or text
