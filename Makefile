@@ -1,0 +1,20 @@
+# Everything is done by a script of the standard library, so that it also runs where there is no make:
+#   python3 scripts/run.py demo
+PYTHON ?= python3
+SEED ?=
+ARGS ?=
+export SEED
+
+.PHONY: demo test check lint
+
+demo:
+	@$(PYTHON) scripts/run.py demo
+
+test:
+	@$(PYTHON) scripts/run.py test -- $(ARGS)
+
+check:
+	@$(PYTHON) scripts/run.py check -- $(ARGS)
+
+lint:
+	@$(PYTHON) scripts/run.py lint
