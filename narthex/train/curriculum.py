@@ -1,0 +1,117 @@
+"""What is learned when: the share of each task as training goes on, and batches of like examples drawn by it.
+
+    samples    0 ........ read_until ........ find_until ................................ end
+    read       ######### crops -> text ###### some ############ few
+    find                                      first look only #  few
+    think, instant, edge                                         equal shares of think and instant
+
+Finding comes as a sudden jump, so it has a stage of its own before whole traces are worth their time.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from narthex.evals.worlds import get_world, stream
+from narthex.evals.worlds.edge import carelessly
+from narthex.evals.worlds.item import Item, Look
+from narthex.model import VisionConfig
+from narthex.tokens import ChatFormat, special
+from narthex.train.dense import glyph_targets
+from narthex.train.examples import IGNORED, Example, instant_example, reading_example, thinking_example
+
+TASKS = ("read", "find", "think", "instant", "edge")
+
+
+@dataclass(frozen=True)
+class Curriculum:
+    """Stage borders in samples, and the tasks' weights in each stage, in the order of TASKS."""
+
+    read_until: int = 24_000
+    find_until: int = 72_000
+    read_weights: tuple[float, ...] = (1.0, 0.0, 0.0, 0.0, 0.0)
+    find_weights: tuple[float, ...] = (0.25, 0.75, 0.0, 0.0, 0.0)
+    mix_weights: tuple[float, ...] = (0.08, 0.12, 0.36, 0.36, 0.08)
+
+    def weights(self, sample: int) -> tuple[float, ...]:
+        if sample < self.read_until:
+            return self.read_weights
+        return self.find_weights if sample < self.find_until else self.mix_weights
+
+
+class Batch(NamedTuple):
+    """B like examples, right-padded. N = pictures of all of them.
+
+    ids, labels (B, T) int64; tiles (N, 3, S, S); targets bool (N, P, Y); known bool (N,): whether the picture's glyphs are.
+    """
+
+    task: str
+    ids: Tensor
+    labels: Tensor
+    tiles: Tensor
+    targets: Tensor
+    known: Tensor
+
+
+def draw_example(chat: ChatFormat, task: str, seed: int, index: int, split: str) -> Example:
+    """Make the example numbered `index` of a task; nothing else enters, so any leg can go on where another stopped."""
+    panels: Any = get_world("panels")
+    if task == "read":
+        return reading_example(chat, panels.reading_crop(seed, index, split=split))
+    if task == "edge":
+        item = get_world("edge").item(seed, index, split=split)
+        return thinking_example(chat, item) if index % 2 else instant_example(chat, item)
+    item = panels.item(seed, index, split=split)
+    if task == "find":
+        item = _next_with_look(panels, item, seed, index, split)
+    if split == "train":  # typed as people type, or careless typing alone would come to mean "out of scope"
+        item = replace(item, question=carelessly(item.question, stream("careless", split, seed, index)))
+        return thinking_example(chat, item, num_looks=1)
+    return thinking_example(chat, item) if task == "think" else instant_example(chat, item)
+
+
+def _next_with_look(panels: Any, item: Item, seed: int, index: int, split: str) -> Item:
+    """The item itself if its trace begins with a look, else one drawn from a seed of its own that does."""
+    attempt = 0
+    while not isinstance(item.trace[0], Look):
+        attempt += 1
+        item = panels.item(seed + 1_000_003 * attempt, index, split=split)
+    return item
+
+
+def batches(
+    chat: ChatFormat, curriculum: Curriculum, vision: VisionConfig, *, size: int, seed: int, start: int, split: str
+) -> Iterator[Batch]:
+    """Endless batches from sample number `start` on. Examples wait in a bucket per task and number of pictures until it is full."""
+    buckets: dict[tuple[str, int], list[Example]] = defaultdict(list)
+    index = start
+    while True:
+        task = stream("curriculum", split, seed, index).choices(TASKS, curriculum.weights(index))[0]
+        example = draw_example(chat, task, seed, index, split)
+        bucket = buckets[task, len(example.views)]
+        bucket.append(example)
+        index += 1
+        if len(bucket) == size:
+            yield collate(task, bucket, chat, vision)
+            bucket.clear()
+
+
+def collate(task: str, examples: list[Example], chat: ChatFormat, vision: VisionConfig) -> Batch:
+    """Pad to the longest and stack. Padding stands right of everything and is never attended to or learned."""
+    length = max(len(example.ids) for example in examples)
+    ids = np.full((len(examples), length), chat.tokenizer.special_ids[special.PAD], dtype=np.int64)
+    labels = np.full((len(examples), length), IGNORED, dtype=np.int64)
+    for row, example in enumerate(examples):
+        ids[row, : len(example.ids)], labels[row, : len(example.ids)] = example.ids, example.labels
+    tiles = np.concatenate([example.tiles for example in examples])
+    views = [view for example in examples for view in example.views]
+    known = np.array([bool(view.glyphs) for view in views], dtype=bool)
+    arrays = (ids, labels, tiles, glyph_targets(views, vision), known)
+    return Batch(task, *(torch.from_numpy(array) for array in arrays))

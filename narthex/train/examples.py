@@ -1,0 +1,139 @@
+"""From a world's item to what the model is trained on: token ids, tiles, which tokens count, which glyph stands where."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from narthex.chat import ImagePart, Message, TextPart, ToolCall, ToolSpec
+from narthex.chat.boxes import Box
+from narthex.evals.worlds import Crop, Glyph, Item, Look
+from narthex.tokens import ChatFormat, special
+
+IGNORED = -100  # the label of a token that is not learned, in PyTorch's cross entropy
+READ_PROMPT = "Read."  # the question of the reading curriculum
+
+# Only names reach the model (the chat template writes `zoom(box, image)`), so this stands for the tool wherever the recipe needs it.
+ZOOM = ToolSpec(
+    name="zoom",
+    description="Look closely at a part of a picture.",
+    parameters={"type": "object", "properties": {"box": {"type": "array"}, "image": {"type": "integer"}}},
+)
+
+
+class View(NamedTuple):
+    """One picture as the model gets it, with what is drawn on it."""
+
+    picture: Image.Image
+    glyphs: tuple[Glyph, ...]
+
+
+class Example(NamedTuple):
+    """One training sequence. ids and labels have equal length T; labels are the ids to predict *at* that place, IGNORED elsewhere.
+
+    `tiles` is float32 (pictures, 3, S, S); `views` holds one entry per picture, in order.
+    """
+
+    ids: list[int]
+    labels: list[int]
+    tiles: np.ndarray
+    views: tuple[View, ...]
+
+
+class Shelf:
+    """The pictures of one conversation under made-up names, so that no bytes need hashing."""
+
+    def __init__(self) -> None:
+        self.views: list[View] = []
+
+    def add(self, view: View) -> ImagePart:
+        name = f"{len(self.views):064x}"
+        self.views.append(view)
+        return ImagePart(sha256=name, media_type="image/png", width=view.picture.width, height=view.picture.height)
+
+    def load(self, part: ImagePart) -> Image.Image:
+        return self.views[int(part.sha256, 16)].picture
+
+
+def zoomed(view: View, box: tuple[int, int, int, int]) -> View:
+    """What the zoom tool returns for `box`, and the glyphs on it."""
+    left, top, right, bottom = Box(*box).pixels(view.picture.width, view.picture.height)
+    glyphs = tuple(Glyph(g.char, g.x - left, g.y - top, g.height) for g in view.glyphs)
+    return View(view.picture.crop((left, top, right, bottom)), glyphs)
+
+
+def thinking_example(chat: ChatFormat, item: Item, *, num_looks: int | None = None) -> Example:
+    """The item's whole demonstration, or only its beginning up to the call of look number `num_looks`."""
+    shelf = Shelf()
+    messages = [_question(item, shelf)]
+    looks_taken = 0
+    for step in item.trace:
+        if not isinstance(step, Look):
+            messages.append(Message(role="assistant", thought=step.thought, parts=(TextPart(text=step.text),)))
+            break
+        call = ToolCall(id=f"call_{looks_taken}", name="zoom", arguments={"box": list(step.box)})
+        messages.append(Message(role="assistant", thought=step.thought, calls=(call,)))
+        looks_taken += 1
+        if looks_taken == num_looks:
+            break
+        crop = shelf.add(zoomed(shelf.views[0], step.box))
+        messages.append(Message(role="tool", parts=(crop,), call_id=call.id))
+    return _render(chat, messages, shelf, thinking=True)
+
+
+def instant_example(chat: ChatFormat, item: Item) -> Example:
+    """Question, picture, answer: no thought, no look, no tools."""
+    shelf = Shelf()
+    messages = [_question(item, shelf), Message(role="assistant", parts=(TextPart(text=item.answer),))]
+    return _render(chat, messages, shelf, thinking=False)
+
+
+def reading_example(chat: ChatFormat, crop: Crop) -> Example:
+    """A close view, and what is written on it."""
+    shelf = Shelf()
+    part = shelf.add(View(crop.picture, crop.glyphs))
+    question = Message(role="user", parts=(TextPart(text=READ_PROMPT), part))
+    reading = Message(role="assistant", parts=(TextPart(text=crop.text),))
+    return _render(chat, [question, reading], shelf, thinking=False)
+
+
+def _question(item: Item, shelf: Shelf) -> Message:
+    text = TextPart(text=item.question)
+    if item.picture is None:
+        return Message(role="user", parts=(text,))
+    return Message(role="user", parts=(text, shelf.add(View(item.picture, item.glyphs))))
+
+
+def _render(chat: ChatFormat, messages: Sequence[Message], shelf: Shelf, *, thinking: bool) -> Example:
+    tools = (ZOOM,) if thinking else ()
+    prompt = chat.render(messages, tools=tools, thinking=thinking, load_image=shelf.load, generate=False)
+    labels = label_replies(chat, prompt.ids, thinking=thinking)
+    return Example(prompt.ids, labels, prompt.tiles, tuple(shelf.views))
+
+
+def reply_header(chat: ChatFormat) -> tuple[int, ...]:
+    """The ids with which the template begins an assistant's message."""
+    control = chat.tokenizer.special_ids
+    return control[special.HEADER_START], *chat.encode("assistant"), control[special.HEADER_END], *chat.encode("\n\n")
+
+
+def label_replies(chat: ChatFormat, ids: Sequence[int], *, thinking: bool) -> list[int]:
+    """Labels for whole conversations: only what the model would have to write itself counts.
+
+    After each assistant header the generation prompt opens the thought, and in Instant closes it again: those ids are given.
+    """
+    header = reply_header(chat)
+    given = len(header) + (1 if thinking else 2)
+    labels, is_reply, place = [IGNORED] * len(ids), False, 0
+    while place < len(ids):
+        if not is_reply and tuple(ids[place : place + len(header)]) == header:
+            is_reply, place = True, place + given
+            continue
+        if is_reply:
+            labels[place] = ids[place]
+            is_reply = ids[place] not in chat.stop_ids
+        place += 1
+    return labels

@@ -1,0 +1,246 @@
+"""The training loop: one stage of one model, in legs that can stop at any moment and go on from their last checkpoint.
+
+Legend: B sequences, T tokens, M learned places, V vocabulary.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, TextIO
+
+import safetensors.torch
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.utils.data import DataLoader, IterableDataset
+
+from narthex.evals.worlds import get_world
+from narthex.model import ModelConfig, Transformer
+from narthex.model.attention import Fresh
+from narthex.model.experts import balance_loss
+from narthex.tokens import ChatFormat
+from narthex.train.curriculum import Batch, Curriculum, batches
+from narthex.train.dense import ALIGNED, DenseHeads
+from narthex.train.examples import IGNORED
+
+
+@dataclass(frozen=True)
+class Settings:
+    """One stage. Rates are per optimiser step; sample counts are over the whole stage, not the leg."""
+
+    samples: int = 500_000
+    batch_size: int = 32
+    learning_rate: float = 1e-3
+    warmup_steps: int = 100
+    decay_share: float = 0.35  # the last part of the stage, in which the rate falls to zero; before it, it is held
+    weight_decay: float = 0.05
+    clip_norm: float = 1.0
+    glyph_weight: float = 0.4
+    align_weight: float = 1.2
+    balance_weight: float = 0.02
+    seed: int = 1
+    checkpoint_s: float = 240.0
+    log_every: int = 50
+    evaluate_every: int = 500
+    workers: int = 1
+    curriculum: Curriculum = field(default_factory=Curriculum)
+
+
+class _Stream(IterableDataset[Batch]):
+    """Batches made beside the training step; worker w of W takes every W-th sample number by its own seed."""
+
+    def __init__(self, chat_folder: Path, config: ModelConfig, settings: Settings, start: int, split: str) -> None:
+        self.chat_folder, self.config, self.settings, self.start, self.split = chat_folder, config, settings, start, split
+
+    def __iter__(self) -> Iterator[Batch]:
+        torch.set_num_threads(1)
+        worker = torch.utils.data.get_worker_info()
+        number = worker.id if worker else 0
+        s, vision = self.settings, self.config.vision
+        if vision is None:
+            raise ValueError("the recipe trains a model that sees")
+        chat = ChatFormat.open(self.chat_folder)
+        seed = s.seed + 7919 * number
+        return batches(chat, s.curriculum, vision, size=s.batch_size, seed=seed, start=self.start, split=self.split)
+
+
+class Trainer:
+    """Holds model, heads and optimiser of one stage; `run` trains for a while, `save` and `resume` carry it over legs.
+
+    `folder` gets state.safetensors (float32 weights, heads, optimiser), progress.json and log.jsonl; nothing else is touched.
+    """
+
+    def __init__(self, config: ModelConfig, chat_folder: Path, folder: Path, settings: Settings, device: torch.device) -> None:
+        if config.vision is None:
+            raise ValueError("the recipe trains a model that sees")
+        self.config, self.chat_folder, self.folder, self.settings, self.device = config, chat_folder, folder, settings, device
+        self.chat = ChatFormat.open(chat_folder)
+        self.model = Transformer(config).to(device)
+        self.model.init_weights(settings.seed)
+        aligned = [self.chat.encode(char)[0] for char in ALIGNED]
+        self.heads = DenseHeads(config.vision, aligned).to(device)
+        self.optimizer = torch.optim.AdamW(self._groups(), lr=settings.learning_rate, betas=(0.9, 0.95), fused=True)
+        self.sample, self.step, self.seconds = 0, 0, 0.0
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def _groups(self) -> list[dict[str, Any]]:
+        """Matrices decay; norms, biases, positions and embeddings do not."""
+        named = [*self.model.named_parameters(), *self.heads.named_parameters()]
+        is_matrix = {name: p.dim() >= 2 and "embed" not in name for name, p in named}
+        return [
+            {"params": [p for n, p in named if is_matrix[n]], "weight_decay": self.settings.weight_decay},
+            {"params": [p for n, p in named if not is_matrix[n]], "weight_decay": 0.0},
+        ]
+
+    def loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        """The loss to go down, and its parts as scalars; accuracy is of learned tokens under teacher forcing."""
+        ids, labels = batch.ids.to(self.device), batch.labels.to(self.device)
+        parts: dict[str, Tensor] = {}
+        total = ids.new_zeros((), dtype=torch.float32)
+        pictures = None
+        if len(batch.tiles):
+            pictures, sight = self.model.see(batch.tiles.to(self.device))
+            if batch.known.any():
+                known, targets = batch.known.to(self.device), batch.targets[batch.known].to(self.device)
+                words = self.model.language_model.model.embed_tokens.weight
+                parts["glyph"], parts["align"] = self.heads(sight.patches_NPC[known], pictures[known], words, targets)
+                total = self.settings.glyph_weight * parts["glyph"] + self.settings.align_weight * parts["align"]
+        hidden, routings = self.model.decode(self.model.embed(ids, pictures), Fresh(*ids.shape, self.device))
+        learned = labels[:, 1:] != IGNORED  # the vector at place t predicts the id at t + 1; only those reach the big product
+        logits_MV, targets_M = self.model.score(hidden[:, :-1][learned]).float(), labels[:, 1:][learned]
+        parts["words"] = F.cross_entropy(logits_MV, targets_M)
+        parts["accuracy"] = (logits_MV.argmax(-1) == targets_M).float().mean().detach()
+        active = self.config.text.num_experts_per_tok
+        parts["balance"] = torch.stack([balance_loss(r.logits_NE, active) for r in routings]).mean()
+        return total + parts["words"] + self.settings.balance_weight * parts["balance"], parts
+
+    def rate(self) -> float:
+        """Learning rate now: warm-up after every start, held, then straight down to zero over the last share."""
+        left = max(0.0, 1 - self.sample / self.settings.samples)
+        return self.settings.learning_rate * min(1.0, (self._leg_steps + 1) / self.settings.warmup_steps, left / self.settings.decay_share)
+
+    def run(self, seconds: float, out: TextIO) -> None:
+        """Train until the stage is done or the leg's time is up; log lines go to `out` (people) and log.jsonl (programs)."""
+        s, began, saved = self.settings, time.monotonic(), time.monotonic()
+        spent_before, self._leg_steps = self.seconds, 0
+        sums: dict[str, list[float]] = defaultdict(list)
+        for batch in self._loader("train", self.sample):
+            now = time.monotonic()
+            if self.sample >= s.samples or now - began > seconds:
+                break
+            for group in self.optimizer.param_groups:
+                group["lr"] = self.rate()
+            with torch.autocast(self.device.type, dtype=torch.bfloat16):
+                loss, parts = self.loss(batch)
+            loss.backward()
+            norm = torch.nn.utils.clip_grad_norm_([*self.model.parameters(), *self.heads.parameters()], s.clip_norm)
+            if math.isfinite(float(norm)):
+                self.optimizer.step()
+            self.optimizer.zero_grad(set_to_none=True)
+            self.sample, self.step, self._leg_steps = self.sample + len(batch.ids), self.step + 1, self._leg_steps + 1
+            self.seconds = spent_before + time.monotonic() - began
+            for name, value in parts.items():
+                sums[f"{batch.task}.{name}"].append(float(value.detach()))
+            if self.step % s.log_every == 0:
+                self._log(sums, norm, began, seconds, out)
+                sums.clear()
+            if self.step % s.evaluate_every == 0:
+                self._write({"step": self.step, "sample": self.sample, "held_out": self.evaluate()}, out)
+            if time.monotonic() - saved > s.checkpoint_s:
+                self.save()
+                saved = time.monotonic()
+        self.save()
+
+    def _loader(self, split: str, start: int) -> Iterator[Batch]:
+        data = _Stream(self.chat_folder, self.config, self.settings, start, split)
+        workers = self.settings.workers
+        options = {"num_workers": workers, "prefetch_factor": 4, "multiprocessing_context": "fork"} if workers else {}
+        return iter(DataLoader(data, batch_size=None, **options))
+
+    @torch.no_grad()
+    def evaluate(self, num_batches: int = 4) -> dict[str, float]:
+        """Held-out seeds, teacher-forced: share of replies (first call, whole trace, answer) with every token right."""
+        vision = self.config.vision
+        if vision is None:
+            return {}
+        results: dict[str, list[float]] = defaultdict(list)
+        for number, task in enumerate(("read", "find", "think", "instant")):
+            if self.settings.curriculum.weights(self.sample)[number] == 0:
+                continue
+            weights = tuple(float(other == task) for other in ("read", "find", "think", "instant", "edge"))
+            only = Curriculum(0, 0, mix_weights=weights)
+            stream = batches(self.chat, only, vision, size=32, seed=90_001, start=0, split="test")
+            for _ in range(num_batches):
+                batch = next(stream)
+                ids, labels = batch.ids.to(self.device), batch.labels[:, 1:].to(self.device)
+                with torch.autocast(self.device.type, dtype=torch.bfloat16):
+                    guesses = self.model(ids, batch.tiles.to(self.device)).logits_BTV[:, :-1].argmax(-1)
+                right = ((guesses == labels) | (labels == IGNORED)).all(-1)
+                results[task].append(right.float().mean().item())
+        return {task: round(sum(values) / len(values), 4) for task, values in results.items()}
+
+    def _log(self, sums: dict[str, list[float]], norm: Tensor, began: float, limit: float, out: TextIO) -> None:
+        s, elapsed = self.settings, time.monotonic() - began
+        pace = self._leg_steps * s.batch_size / elapsed
+        left = min((s.samples - self.sample) / pace, limit - elapsed)
+        means = {name: round(sum(values) / len(values), 4) for name, values in sorted(sums.items())}
+        line = {"step": self.step, "sample": self.sample, "of": s.samples, "rate": self.rate(), "norm": round(float(norm), 3)}
+        line |= {"samples_per_s": round(pace, 1), "seconds": round(self.seconds), "left_s": round(left), "means": means}
+        self._write(line, out)
+
+    def _write(self, line: dict[str, Any], out: TextIO) -> None:
+        print(json.dumps(line), file=out, flush=True)
+        with (self.folder / "log.jsonl").open("a", encoding="utf-8") as log:
+            log.write(json.dumps(line) + "\n")
+
+    def save(self) -> None:
+        """Write everything a later leg needs, whole or not at all."""
+        tensors = {f"model.{n}": p.detach() for n, p in self.model.named_parameters()}
+        tensors |= {f"heads.{n}": p.detach() for n, p in self.heads.named_parameters()}
+        for number, state in self.optimizer.state_dict()["state"].items():
+            tensors |= {f"adam.{number}.{name}": value for name, value in state.items()}
+        temporary = self.folder / "state.safetensors.part"
+        safetensors.torch.save_file({n: t.contiguous().cpu() for n, t in tensors.items()}, temporary)
+        temporary.replace(self.folder / "state.safetensors")
+        progress = {"sample": self.sample, "step": self.step, "seconds": self.seconds, "settings": asdict(self.settings)}
+        (self.folder / "progress.json").write_text(json.dumps(progress, indent=2) + "\n", encoding="utf-8")
+
+    def resume(self) -> bool:
+        """Go on from this folder's last checkpoint; False where there is none."""
+        path = self.folder / "state.safetensors"
+        if not path.exists():
+            return False
+        tensors = safetensors.torch.load_file(path, device=str(self.device))
+        for prefix, module in (("model.", self.model), ("heads.", self.heads)):
+            module.load_state_dict({n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}, strict=False)
+        state: dict[int, dict[str, Tensor]] = defaultdict(dict)
+        for name, tensor in tensors.items():
+            if name.startswith("adam."):
+                _, number, part = name.split(".")
+                state[int(number)][part] = tensor.cpu() if part == "step" else tensor
+        groups = self.optimizer.state_dict()["param_groups"]
+        self.optimizer.load_state_dict({"state": dict(state), "param_groups": groups})
+        progress = json.loads((self.folder / "progress.json").read_text(encoding="utf-8"))
+        self.sample, self.step, self.seconds = progress["sample"], progress["step"], progress["seconds"]
+        return True
+
+
+def tokenizer_texts(seed: int, num_items: int) -> Iterator[str]:
+    """What the tokenizer is trained on: the questions and replies of the worlds, as the template writes them."""
+    panels, edge = get_world("panels"), get_world("edge")
+    for index in range(num_items):
+        for item in (panels.item(seed, index), edge.item(seed, index)):
+            yield item.question
+            for step in item.trace:
+                yield step.thought
+                if hasattr(step, "box"):
+                    yield json.dumps({"name": "zoom", "parameters": {"box": list(step.box)}})
+                else:
+                    yield step.text
+    yield from ("system", "user", "assistant", "ipython", "\n\n", "Tools:\nzoom(box, image)", "Read.") * 50

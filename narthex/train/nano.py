@@ -1,0 +1,63 @@
+"""narthex-nano: its size, and the folder that every other program opens."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import torch
+
+from narthex.model import ModelConfig, Transformer
+from narthex.tokens import ChatFormat, special
+from narthex.weights import save_model
+
+VOCABULARY = 2048
+TILE_SIZE, PATCH_SIZE = 64, 8
+
+# Active parameters first: this is what two cores can train in two hours. Chunk 8192, floor scale 8192, scale 0.1 and a position-free
+# layer every fourth are Llama 4's own, which other programs for the family take for granted.
+TEXT = {
+    "hidden_size": 192,
+    "intermediate_size": 384,
+    "intermediate_size_mlp": 768,
+    "num_hidden_layers": 4,
+    "num_attention_heads": 6,
+    "num_key_value_heads": 3,
+    "head_dim": 32,
+    "num_local_experts": 8,
+    "num_experts_per_tok": 1,
+    "interleave_moe_layer_step": 2,
+    "max_position_embeddings": 8192,
+}
+VISION = {
+    "hidden_size": 128,
+    "intermediate_size": 512,
+    "num_hidden_layers": 4,
+    "num_attention_heads": 4,
+    "image_size": TILE_SIZE,
+    "patch_size": PATCH_SIZE,
+    "pixel_shuffle_ratio": 0.5,
+    "projector_input_dim": 256,
+    "projector_output_dim": 256,
+    "vision_output_dim": 256,
+}
+
+
+def nano_config(chat: ChatFormat) -> ModelConfig:
+    """The configuration for a tokenizer: its vocabulary size and the ids of its picture tokens."""
+    names = {"image_token_index": special.PATCH, "boi_token_index": special.IMAGE_START, "eoi_token_index": special.IMAGE_END}
+    ids = {field: chat.tokenizer.special_ids[name] for field, name in names.items()}
+    text = {**TEXT, "vocab_size": chat.tokenizer.vocab_size}
+    return ModelConfig.from_dict({"model_type": "llama4", "text_config": text, "vision_config": VISION, **ids})
+
+
+def export(model: Transformer, chat_folder: Path, folder: Path) -> None:
+    """Write the model as people get it: bfloat16 weights, config, and the text half copied from `chat_folder`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for source in sorted(chat_folder.iterdir()):
+        if source.suffix in (".json", ".jinja") and source.is_file():
+            (folder / source.name).write_bytes(source.read_bytes())
+    save_model(model, folder, dtype=torch.bfloat16)
+    ids = ChatFormat.open(folder).tokenizer.special_ids
+    stops = {"bos_token_id": ids[special.BEGIN_OF_TEXT], "eos_token_id": ids[special.END_OF_TURN], "pad_token_id": ids[special.PAD]}
+    (folder / "generation_config.json").write_text(json.dumps(stops, indent=2) + "\n", encoding="utf-8")
