@@ -14,10 +14,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from PIL import Image
 
-from narthex.base.errors import InputError, WeightsError
+from narthex.base.config import did_you_mean
+from narthex.base.errors import ConfigError, InputError, WeightsError
 from narthex.tokens import special
+from narthex.tokens.calls import SHAPES
 from narthex.tokens.geometry import PictureGeometry, read_json
 from narthex.tokens.pictures import normalise
+from narthex.tokens.reply import ReplyParser, ThoughtStyle
 from narthex.tokens.template import ChatTemplate, Marker
 from narthex.tokens.tokenizer import TextTokenizer
 
@@ -26,6 +29,13 @@ if TYPE_CHECKING:
 
 # The family's own ends of a reply, known even where no config names them.
 _STOP_NAMES = (special.END_OF_TURN, special.END_OF_MESSAGE, special.END_OF_TEXT)
+
+
+THOUGHT_STYLES = {
+    "control_tokens": ThoughtStyle(special.THOUGHT_START, special.THOUGHT_END, is_exact=True),
+    "think_tags": ThoughtStyle("<think>", "</think>", is_exact=False),
+    "think_brackets": ThoughtStyle("[THINK]", "[/THINK]", is_exact=False),
+}
 
 
 class Prompt(NamedTuple):
@@ -46,7 +56,13 @@ class ChatFormat:
         geometry: PictureGeometry | None,
         named_tokens: dict[str, str],
         stop_ids: tuple[int, ...],
+        thought: str | None = None,
+        calls: Sequence[str] | None = None,
     ) -> None:
+        """`thought` names one of THOUGHT_STYLES or "none", `calls` some of `calls.SHAPES`; by default the folder tells.
+
+        Raises: ConfigError for a name that is not known.
+        """
         self.tokenizer = tokenizer
         self.geometry = geometry
         self.stop_ids = stop_ids
@@ -55,12 +71,16 @@ class ChatFormat:
         self._named_tokens = named_tokens
         # Our template shows pictures inside tool results; others get them as upstreams do, in a message after.
         self._shows_tool_pictures = special.THOUGHT_START in template.source and "pictures_of" in template.source
+        self._shapes = _call_shapes(calls, is_ours=self._shows_tool_pictures)
+        self._style = _thought_style(thought, tokenizer)
+        self._opens_thought: dict[bool, bool] = {}
 
     @classmethod
-    def open(cls, folder: Path) -> ChatFormat:
+    def open(cls, folder: Path, *, thought: str | None = None, calls: Sequence[str] | None = None) -> ChatFormat:
         """Read the text half of a model folder: tokenizer, template, picture geometry, stop tokens.
 
-        Raises: WeightsError where a file is missing, broken, or contradicts another.
+        `thought` and `calls` as in the constructor.
+        Raises: WeightsError where a file is missing, broken, or contradicts another; ConfigError for an unknown name.
         """
         folder = Path(folder)
         tokenizer = TextTokenizer.open(folder / "tokenizer.json")
@@ -73,6 +93,8 @@ class ChatFormat:
             geometry=PictureGeometry.read(folder, tokenizer.special_ids),
             named_tokens=named,
             stop_ids=_stop_ids(tokenizer, named, config, read_json(folder / "generation_config.json")),
+            thought=thought,
+            calls=calls,
         )
 
     def render(
@@ -92,14 +114,9 @@ class ChatFormat:
         written, pictures = self._template_messages(list(messages))
         if pictures and self.geometry is None:
             raise InputError("this model cannot see pictures", hint="choose a multimodal model, or leave them out")
-        variables = {
-            **self._named_tokens,
-            "messages": written,
-            "tools": [self._tool_dict(tool) for tool in tools] or None,
-            "add_generation_prompt": generate,
-            "enable_thinking": thinking,
-            "date_string": datetime.now().strftime("%d %b %Y"),
-        }
+        variables = self._variables(
+            written, [self._tool_dict(tool) for tool in tools] or None, thinking=thinking, generate=generate
+        )
         pieces = self._marker.split(self._template.render(variables))
         named = 0 if self.geometry is None else pieces[1::2].count(self.geometry.image_token)
         if named != len(pictures):
@@ -112,6 +129,65 @@ class ChatFormat:
     def encode(self, text: str) -> list[int]:
         """Plain text to ids; never a control token."""
         return self.tokenizer.encode(text)
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Ids to text, control tokens written out."""
+        return self.tokenizer.decode(list(ids))
+
+    @property
+    def thought_end_id(self) -> int | None:
+        """The one id that ends a thought; None where the family spells it, or does not think."""
+        return None if self._style is None else self.tokenizer.special_ids.get(self._style.end)
+
+    @property
+    def close_ids(self) -> tuple[int, ...]:
+        """What to force to end a thought whose budget is spent, after a closing sentence; () where nothing can."""
+        if self._style is None:
+            return ()
+        end_id = self.thought_end_id
+        if self._style.is_exact:
+            return () if end_id is None else (end_id,)
+        mark = self.tokenizer.encode(self._style.end) if end_id is None else [end_id]
+        return (*self.tokenizer.encode("\n"), *mark, *self.tokenizer.encode("\n\n"))
+
+    def reply_parser(
+        self, *, thinking: bool, tools: bool = True, new_call_id: Callable[[int], str] | None = None
+    ) -> ReplyParser:
+        """A parser for the reply to a prompt rendered with the same `thinking`.
+
+        Without `tools` nothing is taken for a call, so an answer that is JSON streams as it comes. `new_call_id(i)`
+        names the i-th call of the reply; by default at random.
+        """
+        return ReplyParser(
+            self.tokenizer,
+            style=self._style,
+            in_thought=self._prompt_opens_thought(thinking),
+            shapes=self._shapes if tools else (),
+            stop_ids=self.stop_ids,
+            new_call_id=new_call_id,
+        )
+
+    def _prompt_opens_thought(self, thinking: bool) -> bool:
+        """Whether the template itself writes the mark that begins a thought: seen by rendering a short question."""
+        if self._style is None:
+            return False
+        if thinking not in self._opens_thought:
+            question = [{"role": "user", "content": "x"}]
+            rendered = self._template.render(self._variables(question, None, thinking=thinking, generate=True))
+            self._opens_thought[thinking] = rendered.rstrip().endswith(self._style.start)
+        return self._opens_thought[thinking]
+
+    def _variables(
+        self, messages: list[dict[str, Any]], tools: list[dict[str, Any]] | None, *, thinking: bool, generate: bool
+    ) -> dict[str, Any]:
+        return {
+            **self._named_tokens,
+            "messages": messages,
+            "tools": tools,
+            "add_generation_prompt": generate,
+            "enable_thinking": thinking,
+            "date_string": datetime.now().strftime("%d %b %Y"),
+        }
 
     def _assemble(self, pieces: list[str], images: list[Image.Image]) -> Prompt:
         ids: list[int] = []
@@ -182,6 +258,29 @@ class ChatFormat:
 
 def _pictures_message(pictures: list[ImagePart]) -> dict[str, Any]:
     return {"role": "user", "content": [{"type": "image"} for _ in pictures]}
+
+
+def _thought_style(name: str | None, tokenizer: TextTokenizer) -> ThoughtStyle | None:
+    if name is None:
+        name = "control_tokens" if THOUGHT_STYLES["control_tokens"].start in tokenizer.special_ids else "think_tags"
+    if name != "none" and name not in THOUGHT_STYLES:
+        known = [*THOUGHT_STYLES, "none"]
+        raise ConfigError(f"unknown thought style {name!r}", hint=_hint(name, known))
+    return THOUGHT_STYLES.get(name)
+
+
+def _call_shapes(names: Sequence[str] | None, *, is_ours: bool) -> tuple[str, ...]:
+    if names is None:
+        return ("json",) if is_ours else SHAPES
+    for name in names:
+        if name not in SHAPES:
+            raise ConfigError(f"unknown shape of calls {name!r}", hint=_hint(name, list(SHAPES)))
+    return tuple(names)
+
+
+def _hint(name: str, known: list[str]) -> str:
+    meant = did_you_mean(name, known)
+    return f"did you mean {meant!r}?" if meant else f"known: {', '.join(known)}"
 
 
 def _token_text(key: str, value: Any) -> str | None:

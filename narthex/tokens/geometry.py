@@ -52,7 +52,7 @@ class PictureGeometry:
         tile_size = int(size.get("height", 336))
         if int(size.get("width", tile_size)) != tile_size or vision.get("image_size", tile_size) != tile_size:
             raise WeightsError(
-                f"{folder}: tiles of {size} pixels, but the model is made for {vision.get('image_size', 'square ones')}",
+                f"{folder}: tiles of {size} pixels, but the model expects {vision.get('image_size', 'square ones')}",
                 hint="preprocessor_config.json and config.json must be of the same model",
             )
         patch_id = token_ids[special.PATCH]

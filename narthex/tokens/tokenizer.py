@@ -35,11 +35,17 @@ class TextTokenizer:
         words = [entry for entry in added if entry not in control]
         bare = dict(definition, added_tokens=words, post_processor=None, truncation=None, padding=None)
         self._plain = tokenizers.Tokenizer.from_str(json.dumps(bare))
+        # The library numbers the kept words anew; their true ids are put back after encoding.
+        true_ids = {self._plain.token_to_id(entry["content"]): int(entry["id"]) for entry in words}
+        self._true_ids = {new: true for new, true in true_ids.items() if new is not None and new != true}
+        self._library_ids = {true: new for new, true in self._true_ids.items()}
         self._names = {id_: text for text, id_ in self.special_ids.items()}
         self._is_byte_level = "ByteLevel" in json.dumps(definition.get("decoder") or {})
         self._control_ids = frozenset(self._names)
         self._cache: dict[str, list[int]] = {}
-        self.vocab_size = 1 + max([*self._plain.get_vocab(with_added_tokens=True).values(), *self._names], default=0)
+        self.vocab_size = 1 + max(
+            [*self._plain.get_vocab(with_added_tokens=False).values(), *(int(e["id"]) for e in added)], default=0
+        )
 
     @classmethod
     def open(cls, path: Path) -> TextTokenizer:
@@ -59,10 +65,10 @@ class TextTokenizer:
         known = self._cache.get(text)
         if known is not None:
             return list(known)
-        ids = self._plain.encode(text, add_special_tokens=False).ids
+        ids = self._encode(text)
         if not self._control_ids.isdisjoint(ids):
             # A vocabulary that holds its control tokens as ordinary words too: spell the text out.
-            ids = [id_ for char in text for id_ in self._plain.encode(char, add_special_tokens=False).ids]
+            ids = [id_ for char in text for id_ in self._encode(char)]
             ids = [id_ for id_ in ids if id_ not in self._control_ids]
         if len(text) <= _CACHE_CHARS:
             if len(self._cache) >= _CACHE_ENTRIES:
@@ -98,9 +104,14 @@ class TextTokenizer:
         """The text of a control token, None for an ordinary id."""
         return self._names.get(id_)
 
+    def _encode(self, text: str) -> list[int]:
+        ids: list[int] = self._plain.encode(text, add_special_tokens=False).ids
+        return [self._true_ids.get(id_, id_) for id_ in ids] if self._true_ids else ids
+
     def _plain_bytes(self, ids: list[int]) -> bytes:
         if not ids:
             return b""
+        ids = [self._library_ids.get(id_, id_) for id_ in ids] if self._library_ids else ids
         if not self._is_byte_level:
             return self._plain.decode(ids, skip_special_tokens=False).encode()
         words = (self._plain.id_to_token(id_) or "" for id_ in ids)
