@@ -115,13 +115,15 @@ class ModelConfig:
             )
         text_raw = raw.get("text_config", raw) if kind == "llama4" else raw
         vision_raw = raw.get("vision_config") if kind == "llama4" else None
+        if not isinstance(text_raw, Mapping) or not isinstance(vision_raw, Mapping | None):
+            raise ConfigError("text_config and vision_config of config.json must be objects")
         try:
             text = _read_text(text_raw, tied=bool(raw.get("tie_word_embeddings", False)))
             vision = _read_vision(vision_raw) if vision_raw else None
             tokens = {name: int(raw[name]) for name in _PICTURE_TOKENS if raw.get(name) is not None}
         except (TypeError, ValueError) as error:
             raise ConfigError(f"config.json holds a value of the wrong kind: {error}") from None
-        problems = _problems(text, vision)
+        problems = _problems(text, vision) + _unsupported(text, text_raw, vision_raw or {})
         if problems:
             raise ConfigError("config.json does not describe a model that can be built: " + "; ".join(problems))
         return cls(text, vision, **tokens)
@@ -221,6 +223,18 @@ def _read_vision(raw: Mapping[str, Any]) -> VisionConfig:
         vision_output_dim=int(raw.get("vision_output_dim", 7680)),
         rope_theta=float(rope.get("rope_theta") or raw.get("rope_theta") or VISION_ROPE_THETA),
     )
+
+
+def _unsupported(text: TextConfig, text_raw: Mapping[str, Any], vision_raw: Mapping[str, Any]) -> list[str]:
+    """Settings that would change what is computed and that this code does not know: said, never ignored."""
+    found = []
+    for where, raw, known in (("text", text_raw, "silu"), ("vision", vision_raw, "gelu")):
+        if raw.get("hidden_act", known) != known:
+            found.append(f"hidden_act of {where}_config is {raw['hidden_act']!r}, and only {known!r} is known")
+    kinds = ["chunked_attention" if text.uses_rope(i) else "full_attention" for i in range(text.num_hidden_layers)]
+    if text_raw.get("layer_types") not in (None, kinds):
+        found.append("layer_types does not say chunked_attention where no_rope_layers says 1, and full_attention elsewhere")
+    return found
 
 
 def _problems(text: TextConfig, vision: VisionConfig | None) -> list[str]:

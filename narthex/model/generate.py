@@ -46,7 +46,7 @@ def generate(
     ids_BT = torch.tensor([list(ids)], device=model.device)
     pixels = None if tiles_NCHW is None else tiles_NCHW.to(model.device, model.dtype)
     for _ in range(max_new_tokens):
-        memory.advance(*ids_BT.shape, model.device)
+        memory.advance(1, ids_BT.shape[1], model.device)
         logits_V = model(ids_BT, pixels, memory).logits_BTV[0, -1]
         token = sample(logits_V, temperature=temperature, top_p=top_p, generator=generator)
         yield token

@@ -107,16 +107,16 @@ class Transformer(nn.Module):
     def embed(self, ids_BT: Tensor, picture_tokens_NLD: Tensor | None = None) -> Tensor:
         """Token vectors with the pictures' put where `image_token_index` stands, in order of appearance.
 
+        Without picture tokens (None) that id is a word like any other, which a model may also write.
         Raises: InputError when places and picture tokens differ in number.
         """
         x_BTD = self.language_model.model.embed_tokens(ids_BT)
-        places_BT = ids_BT == self.config.image_token_index
-        num_places = int(places_BT.sum())
-        num_given = 0 if picture_tokens_NLD is None else picture_tokens_NLD.shape[:2].numel()
-        if num_places != num_given:
-            raise InputError(f"the prompt has room for {num_places} picture tokens, and {num_given} were given")
         if picture_tokens_NLD is None:
             return x_BTD
+        places_BT = ids_BT == self.config.image_token_index
+        num_places, num_given = int(places_BT.sum()), picture_tokens_NLD.shape[:2].numel()
+        if num_places != num_given:
+            raise InputError(f"the prompt has room for {num_places} picture tokens, and {num_given} were given")
         return x_BTD.masked_scatter(places_BT[..., None], picture_tokens_NLD.to(x_BTD.dtype))
 
     def decode(self, x_BTD: Tensor, memory: Memory) -> tuple[Tensor, tuple[Routing, ...]]:
@@ -140,9 +140,8 @@ class Transformer(nn.Module):
 
         Shapes: ids (B, T) int64, pixels (N, 3, S, S) -> logits (B, T, V).
         """
-        has_pictures = pixels_NCHW is not None and len(pixels_NCHW) > 0
-        pictures = self.see(pixels_NCHW)[0] if has_pictures and pixels_NCHW is not None else None
-        memory = memory or Fresh(*ids_BT.shape, ids_BT.device)
+        pictures = None if pixels_NCHW is None else self.see(pixels_NCHW)[0]
+        memory = memory or Fresh(ids_BT.shape[0], ids_BT.shape[1], ids_BT.device)
         x_BTD, routings = self.decode(self.embed(ids_BT, pictures), memory)
         return Output(self.score(x_BTD), routings)
 
