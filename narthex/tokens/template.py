@@ -11,14 +11,11 @@ from __future__ import annotations
 import json
 import re
 import secrets
-from collections.abc import Callable, Iterable, Mapping
-from datetime import datetime
-from typing import Any, NoReturn
-
-import jinja2
-from jinja2.sandbox import ImmutableSandboxedEnvironment
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from narthex.base.errors import InputError, WeightsError
+from narthex.tokens.sandbox import LimitedEnvironment, Meter, TemplateLimit, TemplateRefusal, render
 
 
 class Marker:
@@ -77,54 +74,55 @@ class Marker:
         return "".join(pieces) + text[done:] if pieces else text
 
 
-class ChatTemplate:
-    """One compiled template. `source` is a stranger's code as far as we know, and is treated so."""
+# Ten times what any published template takes for the longest conversation.
+_SECONDS = 5.0
+# Templates trim, split and join what they are given: so many copies of it, and of what they add, are theirs to make.
+_COPIES = 64
+_OWN_CHARS = 1_000_000
+_MAX_SOURCE_CHARS = 200_000
 
-    def __init__(self, source: str, *, max_source_chars: int = 200_000, max_output_chars: int = 40_000_000) -> None:
-        """Raises: WeightsError for a template that is too long or does not parse."""
-        if len(source) > max_source_chars:
+
+class ChatTemplate:
+    """One compiled template. `source` is a stranger's code as far as we know, and runs with limits (see sandbox.py)."""
+
+    def __init__(self, source: str) -> None:
+        """Raises: WeightsError for a template that is too long or does not compile."""
+        if len(source) > _MAX_SOURCE_CHARS:
             raise WeightsError(
-                f"the chat template has {len(source):,} characters, the limit is {max_source_chars:,}",
+                f"the chat template has {len(source):,} characters, the limit is {_MAX_SOURCE_CHARS:,}",
                 hint="check where this folder comes from",
             )
         self.source = source
-        self._max_output_chars = max_output_chars
         try:
-            self._template = _environment().from_string(source)
-        except jinja2.TemplateError as error:
-            raise WeightsError(f"the chat template does not parse: {error}", hint="check chat_template.jinja") from None
+            self._template = _ENVIRONMENT.compile_template(source)
+        except Exception as error:  # jinja2's errors, and Python's own on absurd nesting: all mean the same here
+            raise WeightsError(f"the chat template does not compile: {error}", hint=_HINT) from None
 
-    def render(self, variables: Mapping[str, Any]) -> str:
-        """Raises: InputError where the template itself refuses the conversation, WeightsError where it breaks."""
+    def render(self, variables: Mapping[str, Any], *, seconds: float = _SECONDS) -> str:
+        """The conversation as one string.
+
+        Raises: InputError where the template itself refuses the conversation, WeightsError where it breaks or exceeds
+        its limits of time and size.
+        """
+        meter = Meter(seconds=seconds, size=_OWN_CHARS + _COPIES * _num_chars(variables))
         try:
-            return self._template.render(**variables)
+            return render(self._template, variables, meter)
         except TemplateRefusal as error:
             raise InputError(f"the model's chat template refuses this conversation: {error}") from None
-        except jinja2.TemplateError as error:
-            raise WeightsError(f"the chat template fails: {error}", hint="check chat_template.jinja") from None
+        except TemplateLimit as error:
+            raise WeightsError(f"the chat template is stopped: {error}", hint=_HINT) from None
+        except Exception as error:  # a stranger's code raises what it likes
+            raise WeightsError(f"the chat template fails: {error}", hint=_HINT) from None
 
 
-class TemplateRefusal(jinja2.TemplateError):
-    """A template called `raise_exception`."""
+_ENVIRONMENT = LimitedEnvironment()
+_HINT = "check the folder's chat_template.jinja"
 
 
-def _refuse(message: str) -> NoReturn:
-    raise TemplateRefusal(message)
-
-
-def _to_json(value: Any, ensure_ascii: bool = False, indent: int | None = None, **options: Any) -> str:
-    # Jinja's own filter escapes for HTML; models were trained on plain JSON.
-    return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, **options)
-
-
-def _environment() -> ImmutableSandboxedEnvironment:
-    environment = ImmutableSandboxedEnvironment(
-        trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
-    )
-    environment.filters["tojson"] = _to_json
-    functions: dict[str, Callable[..., Any]] = {
-        "raise_exception": _refuse,
-        "strftime_now": lambda form: datetime.now().strftime(form),
-    }
-    environment.globals.update(functions)
-    return environment
+def _num_chars(value: Any) -> int:
+    """Characters of all strings in `value`."""
+    if isinstance(value, str):
+        return len(value)
+    if isinstance(value, Mapping):
+        return sum(len(key) + _num_chars(item) for key, item in value.items())
+    return sum(map(_num_chars, value)) if isinstance(value, list) else 0
