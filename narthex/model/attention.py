@@ -22,8 +22,8 @@ from narthex.model.rope import rotate
 class Memory(Protocol):
     """What a forward pass attends to.
 
-    `positions_BT` are the places of the new tokens, int64, valid for one forward pass. `attend` is called once per layer
-    and pass, in layer order; it may keep the keys and values it is given and must not change them.
+    `positions_BT` are the places of the new tokens, int64, valid for one forward pass. `attend` is called once per
+    layer and pass, in layer order; it may keep the keys and values it is given and must not change them.
     """
 
     positions_BT: Tensor

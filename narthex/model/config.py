@@ -233,7 +233,7 @@ def _unsupported(text: TextConfig, text_raw: Mapping[str, Any], vision_raw: Mapp
             found.append(f"hidden_act of {where}_config is {raw['hidden_act']!r}, and only {known!r} is known")
     kinds = ["chunked_attention" if text.uses_rope(i) else "full_attention" for i in range(text.num_hidden_layers)]
     if text_raw.get("layer_types") not in (None, kinds):
-        found.append("layer_types does not say chunked_attention where no_rope_layers says 1, and full_attention elsewhere")
+        found.append("layer_types contradicts no_rope_layers (1 is chunked_attention, 0 is full_attention)")
     return found
 
 

@@ -100,7 +100,7 @@ class Transformer(nn.Module):
         if vision is None:
             raise InputError("this model reads no pictures", hint="ask without a picture, or open a multimodal folder")
         if pixels_NCHW.shape[1:] != (vision.num_channels, vision.image_size, vision.image_size):
-            raise InputError(f"tiles are {tuple(pixels_NCHW.shape[1:])}, and the model wants {vision.image_size} pixels")
+            raise InputError(f"tiles are {tuple(pixels_NCHW.shape[1:])}; the model wants {vision.image_size} pixels a side")
         sight = self.vision_model(pixels_NCHW)
         return self.multi_modal_projector(sight.features_NLW), sight
 

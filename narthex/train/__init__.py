@@ -1,1 +1,1 @@
-"""Recipes: how a model of ours is made. Each stage is a function over model, tokens and worlds; `python -m narthex.train` runs one."""
+"""Recipes: how a model of ours is made. `python -m narthex.train STAGE` runs one stage; recipes/ has them in order."""

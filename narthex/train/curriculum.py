@@ -21,7 +21,7 @@ from torch import Tensor
 
 from narthex.evals.worlds import get_world, stream
 from narthex.evals.worlds.edge import carelessly
-from narthex.evals.worlds.item import Item, Look
+from narthex.evals.worlds.item import Item, Look, Split
 from narthex.model import VisionConfig
 from narthex.tokens import ChatFormat, special
 from narthex.train.dense import glyph_targets
@@ -49,7 +49,8 @@ class Curriculum:
 class Batch(NamedTuple):
     """B like examples, right-padded. N = pictures of all of them.
 
-    ids, labels (B, T) int64; tiles (N, 3, S, S); targets bool (N, P, Y); known bool (N,): whether the picture's glyphs are.
+    ids, labels (B, T) int64; tiles (N, 3, S, S); targets bool (N, P, Y); known bool (N,): are
+    the picture's glyphs.
     """
 
     task: str
@@ -60,7 +61,7 @@ class Batch(NamedTuple):
     known: Tensor
 
 
-def draw_example(chat: ChatFormat, task: str, seed: int, index: int, split: str) -> Example:
+def draw_example(chat: ChatFormat, task: str, seed: int, index: int, split: Split) -> Example:
     """Make the example numbered `index` of a task; nothing else enters, so any leg can go on where another stopped."""
     panels: Any = get_world("panels")
     if task == "read":
@@ -77,7 +78,7 @@ def draw_example(chat: ChatFormat, task: str, seed: int, index: int, split: str)
     return thinking_example(chat, item) if task == "think" else instant_example(chat, item)
 
 
-def _next_with_look(panels: Any, item: Item, seed: int, index: int, split: str) -> Item:
+def _next_with_look(panels: Any, item: Item, seed: int, index: int, split: Split) -> Item:
     """The item itself if its trace begins with a look, else one drawn from a seed of its own that does."""
     attempt = 0
     while not isinstance(item.trace[0], Look):
@@ -87,9 +88,9 @@ def _next_with_look(panels: Any, item: Item, seed: int, index: int, split: str) 
 
 
 def batches(
-    chat: ChatFormat, curriculum: Curriculum, vision: VisionConfig, *, size: int, seed: int, start: int, split: str
+    chat: ChatFormat, curriculum: Curriculum, vision: VisionConfig, *, size: int, seed: int, start: int, split: Split
 ) -> Iterator[Batch]:
-    """Endless batches from sample number `start` on. Examples wait in a bucket per task and number of pictures until it is full."""
+    """Endless batches from sample number `start` on; examples wait in a bucket per task and number of pictures."""
     buckets: dict[tuple[str, int], list[Example]] = defaultdict(list)
     index = start
     while True:

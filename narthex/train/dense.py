@@ -1,8 +1,8 @@
 """Dense labels: what the generator knows about every patch of every picture, and the small heads that are asked for it.
 
-On answers alone nothing is learned in the time two cores have (32,000 crops, two settings). Two things the generator knows anyway
-make the encoder read: which glyph stands in each patch, and which glyphs' word vectors a picture token should resemble. The heads
-are dropped at export.
+On answers alone nothing is learned in the time two cores have (32,000 crops, two settings). Two things the generator
+knows anyway make the encoder read: which glyph stands in each patch, and which glyphs' word vectors a picture token
+should resemble. The heads are dropped at export.
 Legend: N tiles, P patches of a tile, L tokens of a tile, C encoder width, D decoder width, Y glyph classes.
 """
 
@@ -44,6 +44,9 @@ def glyph_targets(views: Iterable[View], vision: VisionConfig) -> np.ndarray:
 class DenseHeads(nn.Module):
     """The glyph head over patches, and the scale and bias of the alignment between picture tokens and word vectors."""
 
+    weights: Tensor
+    aligned_ids: Tensor
+
     def __init__(self, vision: VisionConfig, aligned_ids: list[int]) -> None:
         super().__init__()
         self.vision = vision
@@ -54,7 +57,9 @@ class DenseHeads(nn.Module):
         weights[-1] = EMPTY_WEIGHT
         self.register_buffer("weights", weights, persistent=False)
 
-    def forward(self, patches_NPC: Tensor, tokens_NLD: Tensor, words_VD: Tensor, targets_NPY: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, patches_NPC: Tensor, tokens_NLD: Tensor, words_VD: Tensor, targets_NPY: Tensor
+    ) -> tuple[Tensor, Tensor]:
         """(glyph loss, alignment loss), scalars. Targets: bool (N, P, Y) as `glyph_targets` makes them."""
         targets = targets_NPY.float()
         is_empty = (targets.sum(-1, keepdim=True) == 0).float()

@@ -1,4 +1,4 @@
-"""From a world's item to what the model is trained on: token ids, tiles, which tokens count, which glyph stands where."""
+"""From a world's item to what the model is trained on: ids, tiles, which tokens count, which glyph stands where."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from narthex.tokens import ChatFormat, special
 IGNORED = -100  # the label of a token that is not learned, in PyTorch's cross entropy
 READ_PROMPT = "Read."  # the question of the reading curriculum
 
-# Only names reach the model (the chat template writes `zoom(box, image)`), so this stands for the tool wherever the recipe needs it.
+# Only names reach the model (its chat template writes `zoom(box, image)`), so this stands for the tool.
 ZOOM = ToolSpec(
     name="zoom",
     description="Look closely at a part of a picture.",
@@ -32,7 +32,7 @@ class View(NamedTuple):
 
 
 class Example(NamedTuple):
-    """One training sequence. ids and labels have equal length T; labels are the ids to predict *at* that place, IGNORED elsewhere.
+    """One training sequence: T ids, and T labels, which are the id at the same place where it counts, else IGNORED.
 
     `tiles` is float32 (pictures, 3, S, S); `views` holds one entry per picture, in order.
     """
@@ -69,15 +69,13 @@ def thinking_example(chat: ChatFormat, item: Item, *, num_looks: int | None = No
     """The item's whole demonstration, or only its beginning up to the call of look number `num_looks`."""
     shelf = Shelf()
     messages = [_question(item, shelf)]
-    looks_taken = 0
-    for step in item.trace:
+    for number, step in enumerate(item.trace, 1):
         if not isinstance(step, Look):
             messages.append(Message(role="assistant", thought=step.thought, parts=(TextPart(text=step.text),)))
             break
-        call = ToolCall(id=f"call_{looks_taken}", name="zoom", arguments={"box": list(step.box)})
+        call = ToolCall(id=f"call_{number}", name="zoom", arguments={"box": list(step.box)})
         messages.append(Message(role="assistant", thought=step.thought, calls=(call,)))
-        looks_taken += 1
-        if looks_taken == num_looks:
+        if number == num_looks:
             break
         crop = shelf.add(zoomed(shelf.views[0], step.box))
         messages.append(Message(role="tool", parts=(crop,), call_id=call.id))
@@ -123,7 +121,7 @@ def reply_header(chat: ChatFormat) -> tuple[int, ...]:
 def label_replies(chat: ChatFormat, ids: Sequence[int], *, thinking: bool) -> list[int]:
     """Labels for whole conversations: only what the model would have to write itself counts.
 
-    After each assistant header the generation prompt opens the thought, and in Instant closes it again: those ids are given.
+    After each assistant header the prompt opens the thought, and in Instant closes it again: those ids are given.
     """
     header = reply_header(chat)
     given = len(header) + (1 if thinking else 2)

@@ -14,8 +14,8 @@ from narthex.weights import save_model
 VOCABULARY = 2048
 TILE_SIZE, PATCH_SIZE = 64, 8
 
-# Active parameters first: this is what two cores can train in two hours. Chunk 8192, floor scale 8192, scale 0.1 and a position-free
-# layer every fourth are Llama 4's own, which other programs for the family take for granted.
+# Active parameters first: this is what two cores can train in two hours. Chunk 8192, floor scale 8192, scale 0.1 and a
+# position-free layer every fourth are Llama 4's own, which other programs for the family take for granted.
 TEXT = {
     "hidden_size": 192,
     "intermediate_size": 384,
@@ -45,8 +45,9 @@ VISION = {
 
 def nano_config(chat: ChatFormat) -> ModelConfig:
     """The configuration for a tokenizer: its vocabulary size and the ids of its picture tokens."""
-    names = {"image_token_index": special.PATCH, "boi_token_index": special.IMAGE_START, "eoi_token_index": special.IMAGE_END}
-    ids = {field: chat.tokenizer.special_ids[name] for field, name in names.items()}
+    known = chat.tokenizer.special_ids
+    ids = {"image_token_index": known[special.PATCH], "boi_token_index": known[special.IMAGE_START]}
+    ids["eoi_token_index"] = known[special.IMAGE_END]
     text = {**TEXT, "vocab_size": chat.tokenizer.vocab_size}
     return ModelConfig.from_dict({"model_type": "llama4", "text_config": text, "vision_config": VISION, **ids})
 
@@ -59,5 +60,6 @@ def export(model: Transformer, chat_folder: Path, folder: Path) -> None:
             (folder / source.name).write_bytes(source.read_bytes())
     save_model(model, folder, dtype=torch.bfloat16)
     ids = ChatFormat.open(folder).tokenizer.special_ids
-    stops = {"bos_token_id": ids[special.BEGIN_OF_TEXT], "eos_token_id": ids[special.END_OF_TURN], "pad_token_id": ids[special.PAD]}
+    stops = {"bos_token_id": ids[special.BEGIN_OF_TEXT], "eos_token_id": ids[special.END_OF_TURN]}
+    stops["pad_token_id"] = ids[special.PAD]
     (folder / "generation_config.json").write_text(json.dumps(stops, indent=2) + "\n", encoding="utf-8")

@@ -1,0 +1,82 @@
+"""One protocol, whatever the model: a turn goes in, a stream of deltas and one end come out."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable
+from dataclasses import dataclass
+from typing import Literal, NamedTuple, Protocol
+
+from PIL import Image
+
+from narthex.chat import BudgetEnforced, ImagePart, Message, ToolCall, ToolSpec
+
+
+@dataclass(frozen=True)
+class TurnRequest:
+    """One exchange with the model.
+
+    `think_tokens` and `answer_tokens` bound this turn (None: what the context leaves); `deadline_s` counts from now.
+    """
+
+    messages: tuple[Message, ...]
+    load_image: Callable[[ImagePart], Image.Image]
+    tools: tuple[ToolSpec, ...] = ()
+    thinking: bool = False
+    think_tokens: int | None = None
+    answer_tokens: int | None = None
+    temperature: float = 0.0
+    top_p: float = 1.0
+    seed: int | None = None
+    deadline_s: float | None = None
+
+
+class TurnDelta(NamedTuple):
+    """More thought or more text, never empty."""
+
+    kind: Literal["thought", "text"]
+    text: str
+
+
+class TurnUsage(NamedTuple):
+    """What the turn cost. Token counts are exact unless `estimated`; cached tokens are part of the prompt's."""
+
+    prompt_tokens: int
+    cached_tokens: int
+    thought_tokens: int
+    answer_tokens: int
+    flops: float | None = None
+    estimated: bool = False
+
+
+class TurnEnd(NamedTuple):
+    """Last of every turn. `text` and `thought` are the joined deltas; `mistakes` are calls that could not be read."""
+
+    thought: str
+    text: str
+    calls: tuple[ToolCall, ...]
+    mistakes: tuple[str, ...]
+    finish_reason: Literal["stop", "length"]
+    usage: TurnUsage
+    budget_enforced: BudgetEnforced = "native"
+
+
+class Backend(Protocol):
+    """A model that can be asked. Safe to share between tasks of one event loop."""
+
+    @property
+    def name(self) -> str:
+        """What the model is called, in events and reports."""
+        ...
+
+    @property
+    def context_tokens(self) -> int:
+        """Tokens of prompt and reply together."""
+        ...
+
+    def turn(self, request: TurnRequest) -> AsyncGenerator[TurnDelta | TurnEnd]:
+        """Stream one reply; closing the iterator early stops the model's work.
+
+        Raises: ContextOverflowError before the first delta where the prompt leaves no room; BackendError when the
+        model cannot be reached.
+        """
+        ...

@@ -1,0 +1,205 @@
+"""One agent: ask the model, run the tools it calls, show it the results, until it answers or its budget ends."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, field
+
+from PIL import Image
+
+from narthex.backends.base import Backend, TurnDelta, TurnEnd, TurnRequest
+from narthex.base.config import did_you_mean
+from narthex.base.errors import ModelMistake
+from narthex.chat import (
+    AgentFinished,
+    AgentLedger,
+    AgentStarted,
+    AnswerDelta,
+    AnswerStarted,
+    Budget,
+    BudgetEnforced,
+    Conversation,
+    Event,
+    FinishReason,
+    ImagePart,
+    Message,
+    Part,
+    TextPart,
+    ThoughtDelta,
+    ToolCall,
+    ToolFinished,
+    ToolStarted,
+)
+from narthex.reason.clock import Clock
+from narthex.tokens.gallery import Gallery
+from narthex.tools import Tool
+
+SPARE_TURNS = 2  # beyond one per tool call: to be told that no calls are left, and to answer
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How one agent draws: whether it thinks, what it may use, and its dice."""
+
+    thinking: bool
+    tools: tuple[Tool, ...]
+    budget: Budget
+    temperature: float
+    top_p: float
+    seed: int | None
+
+
+@dataclass
+class Agent:
+    """An agent of a run. `work` streams its events; afterwards `answer`, `ledger` and the rest say how it went."""
+
+    agent_id: str
+    conversation: Conversation
+    settings: Settings
+    backend: Backend
+    gallery: Gallery
+    clock: Clock
+    answer: str = ""
+    finish_reason: FinishReason = "length"
+    budget_enforced: BudgetEnforced = "native"
+    ledger: AgentLedger = field(init=False)
+    estimated: bool = False
+
+    def __post_init__(self) -> None:
+        self.ledger = AgentLedger(agent_id=self.agent_id)
+
+    async def work(self) -> AsyncGenerator[Event]:
+        """Stream everything up to and including `agent_finished`; text goes straight into the run's answer.
+
+        Text that turns out to stand before a tool call is withdrawn by the next `answer_started`.
+        """
+        began = time.monotonic()
+        stamp, settings = self.clock.stamp, self.settings
+        yield AgentStarted(**stamp(self.agent_id), seed=settings.seed, temperature=settings.temperature)
+        max_calls = settings.budget.tool_calls or 0
+        for _ in range(max_calls + SPARE_TURNS):
+            end: TurnEnd | None = None
+            async with aclosing(self._turn()) as turn:
+                async for step in turn:
+                    if isinstance(step, TurnEnd):
+                        end = step
+                    else:
+                        yield step
+            if end is None:
+                break
+            self._account(end)
+            self.answer, self.finish_reason = end.text, end.finish_reason
+            if not (end.calls or end.mistakes):
+                break
+            self.answer, self.finish_reason = "", "length"
+            async for event in self._use_tools(end, max_calls):
+                yield event
+        self.ledger = self.ledger.model_copy(update={"seconds": time.monotonic() - began})
+        yield AgentFinished(
+            **stamp(self.agent_id), answer=self.answer, finish_reason=self.finish_reason, ledger=self.ledger
+        )
+
+    async def _turn(self) -> AsyncGenerator[Event | TurnEnd]:
+        """One exchange, as events and, last, how it ended."""
+        is_answering = False
+        async with aclosing(self.backend.turn(self._request())) as deltas:
+            async for delta in deltas:
+                if isinstance(delta, TurnDelta) and delta.kind == "thought":
+                    yield ThoughtDelta(**self.clock.stamp(self.agent_id), text=delta.text)
+                elif isinstance(delta, TurnDelta):
+                    if not is_answering:
+                        is_answering = True
+                        yield AnswerStarted(**self.clock.stamp(self.agent_id))
+                    yield AnswerDelta(**self.clock.stamp(self.agent_id), text=delta.text)
+                else:
+                    yield delta
+
+    def _request(self) -> TurnRequest:
+        """The next turn's request, with what is left of the run's budget."""
+        budget, spent = self.settings.budget, self.ledger
+        think_left = None if budget.think_tokens is None else max(0, budget.think_tokens - spent.thought_tokens)
+        return TurnRequest(
+            messages=self.conversation.messages,
+            load_image=self.gallery.load,
+            tools=tuple(tool.spec for tool in self.settings.tools),
+            thinking=self.settings.thinking,
+            think_tokens=think_left,
+            answer_tokens=budget.answer_tokens,
+            temperature=self.settings.temperature,
+            top_p=self.settings.top_p,
+            seed=self.settings.seed,
+            deadline_s=None if budget.wall_s is None else max(0.0, budget.wall_s - self.clock.elapsed()),
+        )
+
+    def _account(self, end: TurnEnd) -> None:
+        usage, ledger = end.usage, self.ledger
+        known = usage.flops is not None and (ledger.flops is not None or ledger.turns == 0)
+        self.ledger = ledger.model_copy(
+            update={
+                "turns": ledger.turns + 1,
+                "prompt_tokens": ledger.prompt_tokens + usage.prompt_tokens,
+                "cached_tokens": ledger.cached_tokens + usage.cached_tokens,
+                "thought_tokens": ledger.thought_tokens + usage.thought_tokens,
+                "answer_tokens": ledger.answer_tokens + usage.answer_tokens,
+                "flops": (ledger.flops or 0.0) + (usage.flops or 0.0) if known else None,
+            }
+        )
+        self.budget_enforced = end.budget_enforced
+        self.estimated = self.estimated or usage.estimated
+
+    async def _use_tools(self, end: TurnEnd, max_calls: int) -> AsyncGenerator[Event]:
+        """Run the calls in the order written and append what the model said and what came back."""
+        said = (TextPart(text=end.text),) if end.text else ()
+        calls = end.calls or (ToolCall(id="unreadable", name="unreadable"),)
+        messages = [Message(role="assistant", parts=said, thought=end.thought, calls=end.calls)]
+        for call in calls:
+            yield ToolStarted(**self.clock.stamp(self.agent_id), call=call)
+            began = time.monotonic()
+            try:
+                if not end.calls:
+                    raise ModelMistake("; ".join(end.mistakes))
+                parts, is_error = self._call(call, max_calls), False
+            except ModelMistake as mistake:
+                parts, is_error = (TextPart(text=f"error: {mistake}"),), True
+            looks = sum(isinstance(part, ImagePart) for part in parts)
+            counted = {"tool_calls": self.ledger.tool_calls + 1, "looks": self.ledger.looks + looks}
+            self.ledger = self.ledger.model_copy(update=counted)
+            messages.append(Message(role="tool", parts=parts, call_id=call.id))
+            yield ToolFinished(
+                **self.clock.stamp(self.agent_id), call_id=call.id, name=call.name, parts=parts, is_error=is_error,
+                seconds=time.monotonic() - began,
+            )  # fmt: skip
+        self.conversation = self.conversation.with_messages(*messages)
+
+    def _call(self, call: ToolCall, max_calls: int) -> tuple[Part, ...]:
+        """Raises: ModelMistake, which goes back to the model as the result."""
+        if self.ledger.tool_calls >= max_calls:
+            raise ModelMistake(f"no calls are left of {max_calls}; answer now")
+        tools = {tool.spec.name: tool for tool in self.settings.tools}
+        if call.name not in tools:
+            guess = did_you_mean(call.name, tools)
+            hint = f"did you mean {guess}?" if guess else f"the tools are: {', '.join(tools) or 'none'}"
+            raise ModelMistake(f"there is no tool {call.name!r}; {hint}")
+        return tools[call.name].call(_Context(self.conversation.pictures, self.gallery), call.arguments)
+
+
+class _Context:
+    """The ToolContext of one call."""
+
+    def __init__(self, pictures: Sequence[ImagePart], gallery: Gallery) -> None:
+        self._pictures, self._gallery = pictures, gallery
+
+    @property
+    def num_pictures(self) -> int:
+        return len(self._pictures)
+
+    def open_picture(self, index: int) -> Image.Image:
+        if not 0 <= index < len(self._pictures):
+            have = f"0..{len(self._pictures) - 1}" if self._pictures else "none"
+            raise ModelMistake(f"there is no picture {index}; pictures here: {have}")
+        return self._gallery.load(self._pictures[index])
+
+    def keep_picture(self, image: Image.Image) -> ImagePart:
+        return self._gallery.add_image(image)
