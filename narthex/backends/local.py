@@ -73,7 +73,7 @@ class LocalBackend:
         reserve = min(answer_reserve(self.context_tokens), request.answer_tokens or self.context_tokens)
         if left < min(reserve, 16) or left <= 0:
             raise ContextOverflowError(
-                f"the conversation takes {num_prompt} tokens; {self.name} has room for {self.context_tokens}, reply included",
+                f"the conversation takes {num_prompt} tokens, and {self.name} has {self.context_tokens}, reply included",
                 hint="ask less at once, or choose a model with a longer context",
             )
         think = max(0, left - reserve) if request.thinking else 0

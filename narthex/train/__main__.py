@@ -59,5 +59,21 @@ def panels(
     export(trainer.model, chat, folder / "model")
 
 
+@app.command()
+def snapshot(folder: Folder, chat: Path, out: Path) -> None:
+    """Write a model folder from a stage's last checkpoint, while the stage runs on."""
+    import torch
+
+    from narthex.tokens import ChatFormat
+    from narthex.train.loop import Settings, Trainer
+    from narthex.train.nano import export, nano_config
+
+    trainer = Trainer(nano_config(ChatFormat.open(chat)), chat, folder, Settings(), torch.device("cpu"))
+    if not trainer.resume():
+        raise typer.BadParameter(f"{folder} holds no checkpoint")
+    export(trainer.model, chat, out)
+    print(json.dumps({"stage": "snapshot", "sample": trainer.sample, "folder": str(out)}))
+
+
 if __name__ == "__main__":
     app()

@@ -21,13 +21,15 @@ from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
 from narthex.evals.worlds import get_world
-from narthex.model import ModelConfig, Transformer
+from narthex.evals.worlds.item import Look
+from narthex.model import ModelConfig, Transformer, VisionConfig
 from narthex.model.attention import Fresh
 from narthex.model.experts import balance_loss
 from narthex.tokens import ChatFormat
-from narthex.train.curriculum import Batch, Curriculum, batches
+from narthex.train.curriculum import TASKS, Batch, Curriculum, batches
 from narthex.train.dense import ALIGNED, DenseHeads
 from narthex.train.examples import IGNORED
+from narthex.weights import open_model
 
 
 @dataclass(frozen=True)
@@ -55,38 +57,39 @@ class Settings:
 class _Stream(IterableDataset[Batch]):
     """Batches made beside the training step; worker w of W takes every W-th sample number by its own seed."""
 
-    def __init__(self, chat_folder: Path, config: ModelConfig, settings: Settings, start: int, split: str) -> None:
-        self.chat_folder, self.config, self.settings, self.start, self.split = chat_folder, config, settings, start, split
+    def __init__(self, chat_folder: Path, vision: VisionConfig, settings: Settings, start: int) -> None:
+        self.chat_folder, self.vision, self.settings, self.start = chat_folder, vision, settings, start
 
     def __iter__(self) -> Iterator[Batch]:
         torch.set_num_threads(1)
         worker = torch.utils.data.get_worker_info()
         number = worker.id if worker else 0
-        s, vision = self.settings, self.config.vision
-        if vision is None:
-            raise ValueError("the recipe trains a model that sees")
-        chat = ChatFormat.open(self.chat_folder)
+        s, chat = self.settings, ChatFormat.open(self.chat_folder)
         seed = s.seed + 7919 * number
-        return batches(chat, s.curriculum, vision, size=s.batch_size, seed=seed, start=self.start, split=self.split)
+        return batches(chat, s.curriculum, self.vision, size=s.batch_size, seed=seed, start=self.start, split="train")
 
 
 class Trainer:
     """Holds model, heads and optimiser of one stage; `run` trains for a while, `save` and `resume` carry it over legs.
 
-    `folder` gets state.safetensors (float32 weights, heads, optimiser), progress.json and log.jsonl; nothing else is touched.
+    `folder` gets state.safetensors (float32 weights, heads, optimiser), progress.json and log.jsonl, and nothing else.
     """
 
-    def __init__(self, config: ModelConfig, chat_folder: Path, folder: Path, settings: Settings, device: torch.device) -> None:
+    def __init__(
+        self, config: ModelConfig, chat_folder: Path, folder: Path, settings: Settings, device: torch.device
+    ) -> None:
         if config.vision is None:
             raise ValueError("the recipe trains a model that sees")
-        self.config, self.chat_folder, self.folder, self.settings, self.device = config, chat_folder, folder, settings, device
+        self.vision, self.config, self.settings = config.vision, config, settings
+        self.chat_folder, self.folder, self.device = chat_folder, folder, device
         self.chat = ChatFormat.open(chat_folder)
         self.model = Transformer(config).to(device)
         self.model.init_weights(settings.seed)
         aligned = [self.chat.encode(char)[0] for char in ALIGNED]
-        self.heads = DenseHeads(config.vision, aligned).to(device)
+        self.heads = DenseHeads(self.vision, aligned).to(device)
         self.optimizer = torch.optim.AdamW(self._groups(), lr=settings.learning_rate, betas=(0.9, 0.95), fused=True)
         self.sample, self.step, self.seconds = 0, 0, 0.0
+        self._leg_steps = 0
         folder.mkdir(parents=True, exist_ok=True)
 
     def _groups(self) -> list[dict[str, Any]]:
@@ -111,8 +114,10 @@ class Trainer:
                 words = self.model.language_model.model.embed_tokens.weight
                 parts["glyph"], parts["align"] = self.heads(sight.patches_NPC[known], pictures[known], words, targets)
                 total = self.settings.glyph_weight * parts["glyph"] + self.settings.align_weight * parts["align"]
-        hidden, routings = self.model.decode(self.model.embed(ids, pictures), Fresh(*ids.shape, self.device))
-        learned = labels[:, 1:] != IGNORED  # the vector at place t predicts the id at t + 1; only those reach the big product
+        memory = Fresh(ids.shape[0], ids.shape[1], self.device)
+        hidden, routings = self.model.decode(self.model.embed(ids, pictures), memory)
+        # the vector at place t predicts the id at t + 1; only those that count reach the product with the vocabulary
+        learned = labels[:, 1:] != IGNORED
         logits_MV, targets_M = self.model.score(hidden[:, :-1][learned]).float(), labels[:, 1:][learned]
         parts["words"] = F.cross_entropy(logits_MV, targets_M)
         parts["accuracy"] = (logits_MV.argmax(-1) == targets_M).float().mean().detach()
@@ -123,14 +128,15 @@ class Trainer:
     def rate(self) -> float:
         """Learning rate now: warm-up after every start, held, then straight down to zero over the last share."""
         left = max(0.0, 1 - self.sample / self.settings.samples)
-        return self.settings.learning_rate * min(1.0, (self._leg_steps + 1) / self.settings.warmup_steps, left / self.settings.decay_share)
+        warm = (self._leg_steps + 1) / self.settings.warmup_steps
+        return self.settings.learning_rate * min(1.0, warm, left / self.settings.decay_share)
 
     def run(self, seconds: float, out: TextIO) -> None:
-        """Train until the stage is done or the leg's time is up; log lines go to `out` (people) and log.jsonl (programs)."""
+        """Train until the stage is done or the leg's time is up; log lines go to `out` and to log.jsonl."""
         s, began, saved = self.settings, time.monotonic(), time.monotonic()
         spent_before, self._leg_steps = self.seconds, 0
         sums: dict[str, list[float]] = defaultdict(list)
-        for batch in self._loader("train", self.sample):
+        for batch in self._loader():
             now = time.monotonic()
             if self.sample >= s.samples or now - began > seconds:
                 break
@@ -157,25 +163,22 @@ class Trainer:
                 saved = time.monotonic()
         self.save()
 
-    def _loader(self, split: str, start: int) -> Iterator[Batch]:
-        data = _Stream(self.chat_folder, self.config, self.settings, start, split)
-        workers = self.settings.workers
-        options = {"num_workers": workers, "prefetch_factor": 4, "multiprocessing_context": "fork"} if workers else {}
-        return iter(DataLoader(data, batch_size=None, **options))
+    def _loader(self) -> Iterator[Batch]:
+        data = _Stream(self.chat_folder, self.vision, self.settings, self.sample)
+        if not self.settings.workers:
+            return iter(data)
+        return iter(DataLoader(data, batch_size=None, num_workers=self.settings.workers, prefetch_factor=4))
 
     @torch.no_grad()
     def evaluate(self, num_batches: int = 4) -> dict[str, float]:
         """Held-out seeds, teacher-forced: share of replies (first call, whole trace, answer) with every token right."""
-        vision = self.config.vision
-        if vision is None:
-            return {}
         results: dict[str, list[float]] = defaultdict(list)
-        for number, task in enumerate(("read", "find", "think", "instant")):
-            if self.settings.curriculum.weights(self.sample)[number] == 0:
+        for task, weight in zip(TASKS, self.settings.curriculum.weights(self.sample), strict=True):
+            if weight == 0 or task == "edge":
                 continue
-            weights = tuple(float(other == task) for other in ("read", "find", "think", "instant", "edge"))
+            weights = tuple(float(other == task) for other in TASKS)
             only = Curriculum(0, 0, mix_weights=weights)
-            stream = batches(self.chat, only, vision, size=32, seed=90_001, start=0, split="test")
+            stream = batches(self.chat, only, self.vision, size=32, seed=90_001, start=0, split="test")
             for _ in range(num_batches):
                 batch = next(stream)
                 ids, labels = batch.ids.to(self.device), batch.labels[:, 1:].to(self.device)
@@ -190,8 +193,9 @@ class Trainer:
         pace = self._leg_steps * s.batch_size / elapsed
         left = min((s.samples - self.sample) / pace, limit - elapsed)
         means = {name: round(sum(values) / len(values), 4) for name, values in sorted(sums.items())}
-        line = {"step": self.step, "sample": self.sample, "of": s.samples, "rate": self.rate(), "norm": round(float(norm), 3)}
-        line |= {"samples_per_s": round(pace, 1), "seconds": round(self.seconds), "left_s": round(left), "means": means}
+        line: dict[str, Any] = {"step": self.step, "sample": self.sample, "of": s.samples, "rate": self.rate()}
+        line |= {"norm": round(float(norm), 3), "samples_per_s": round(pace, 1)}
+        line |= {"seconds": round(self.seconds), "left_s": round(left), "means": means}
         self._write(line, out)
 
     def _write(self, line: dict[str, Any], out: TextIO) -> None:
@@ -208,7 +212,8 @@ class Trainer:
         temporary = self.folder / "state.safetensors.part"
         safetensors.torch.save_file({n: t.contiguous().cpu() for n, t in tensors.items()}, temporary)
         temporary.replace(self.folder / "state.safetensors")
-        progress = {"sample": self.sample, "step": self.step, "seconds": self.seconds, "settings": asdict(self.settings)}
+        progress: dict[str, Any] = {"sample": self.sample, "step": self.step, "seconds": self.seconds}
+        progress["settings"] = asdict(self.settings)
         (self.folder / "progress.json").write_text(json.dumps(progress, indent=2) + "\n", encoding="utf-8")
 
     def resume(self) -> bool:
@@ -218,7 +223,7 @@ class Trainer:
             return False
         tensors = safetensors.torch.load_file(path, device=str(self.device))
         for prefix, module in (("model.", self.model), ("heads.", self.heads)):
-            module.load_state_dict({n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}, strict=False)
+            module.load_state_dict({n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)})
         state: dict[int, dict[str, Tensor]] = defaultdict(dict)
         for name, tensor in tensors.items():
             if name.startswith("adam."):
@@ -231,6 +236,11 @@ class Trainer:
         return True
 
 
+    def start_from(self, folder: Path) -> None:
+        """Begin with the weights of a model folder, as committed; heads and optimiser begin afresh."""
+        self.model.load_state_dict(open_model(folder, dtype=torch.float32).model.state_dict())
+
+
 def tokenizer_texts(seed: int, num_items: int) -> Iterator[str]:
     """What the tokenizer is trained on: the questions and replies of the worlds, as the template writes them."""
     panels, edge = get_world("panels"), get_world("edge")
@@ -239,7 +249,7 @@ def tokenizer_texts(seed: int, num_items: int) -> Iterator[str]:
             yield item.question
             for step in item.trace:
                 yield step.thought
-                if hasattr(step, "box"):
+                if isinstance(step, Look):
                     yield json.dumps({"name": "zoom", "parameters": {"box": list(step.box)}})
                 else:
                     yield step.text

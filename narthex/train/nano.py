@@ -27,6 +27,9 @@ TEXT = {
     "num_local_experts": 8,
     "num_experts_per_tok": 1,
     "interleave_moe_layer_step": 2,
+    # off, as in Maverick: normalised queries and keys of 32 numbers reach a logit of 5.7 at most, too blunt to point
+    "use_qk_norm": False,
+    "rope_theta": 10_000.0,  # contexts here are hundreds of tokens, not millions
     "max_position_embeddings": 8192,
 }
 VISION = {
