@@ -1,0 +1,205 @@
+"""Run a task: draw its items, have them answered in each mode, score the answers."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import aclosing
+
+from narthex.backends.base import Backend
+from narthex.base.errors import InputError, NarthexError
+from narthex.chat import (
+    Budget,
+    Conversation,
+    Event,
+    Message,
+    Mode,
+    RunFailed,
+    RunFinished,
+    ThoughtDelta,
+    ToolStarted,
+    parse_mode,
+)
+from narthex.evals.chance import chance
+from narthex.evals.report import UNDRAWN, Record, Report, costs
+from narthex.evals.task import Outcome, Settings, Solver, Task, get_task
+from narthex.evals.worlds import Item
+from narthex.evals.worlds.edge import is_decline
+from narthex.reason import DEFAULTS, default_tools
+from narthex.reason import run as reason
+from narthex.tokens.gallery import Gallery, MemoryBlobs
+
+# (mode, items answered in it, items in all)
+Progress = Callable[[str, int, int], None]
+
+
+def evaluate(
+    task: str,
+    modes: Sequence[str],
+    *,
+    limit: int,
+    seed: int,
+    backend: Backend,
+    concurrency: int = 1,
+    temperature: float = 0.0,
+    budget: Budget | None = None,
+    progress: Progress | None = None,
+) -> Report:
+    """Answer `limit` items of a task in every mode, each item in all modes before the next is drawn.
+
+    An item that fails is recorded as wrong, with its reason, and the rest goes on. Ctrl-C ends the evaluation with a
+    report of what is complete until then, marked `partial`. `concurrency`: items under way at a time.
+    Must not be called from a running event loop.
+    Raises: ConfigError for an unknown task; InputError for an unknown mode or a count below 1.
+    """
+    chosen = get_task(task)
+    parsed = _parse_modes(modes)
+    for name, count in (("limit", limit), ("concurrency", concurrency)):
+        if count < 1:
+            raise InputError(f"{name} is {count}", hint=f"give a {name} of 1 or more")
+    report = Report(chosen.name, seed, backend.name, parsed, limit, temperature)
+    bench = _Bench(chosen, report, backend, Settings(temperature, budget), solve, progress)
+    began = time.monotonic()
+    try:
+        asyncio.run(bench.work(concurrency))
+    except KeyboardInterrupt:
+        report.partial = report.n < limit
+    report.seconds = time.monotonic() - began
+    report.items.sort(key=lambda record: (record.index, parsed.index(record.mode)))
+    return report
+
+
+async def solve(item: Item, mode: Mode, backend: Backend, settings: Settings, *, seed: int) -> Outcome:
+    """Ask one item as a user would: its question and its picture, with the mode's own tools."""
+    began = time.monotonic()
+    seen = _Seen()
+    error: str | None = None
+    try:
+        gallery = Gallery(MemoryBlobs())
+        pictures = () if item.picture is None else (gallery.add_image(item.picture),)
+        asked = Conversation(messages=(Message.of("user", item.question, *pictures),))
+        events = reason(
+            asked, mode, settings.budget, backend, default_tools(mode), gallery=gallery, seed=seed,
+            temperature=settings.temperature,
+        )  # fmt: skip
+        async with aclosing(events):
+            async for event in events:
+                seen.take(event)
+        if seen.end is None:
+            error = "the run stopped without saying how it ended"
+    except NarthexError as told:
+        error = told.message
+    except Exception as bug:  # one item's bug must not cost the others; its name stands in the report
+        error = _told(bug)
+    return seen.outcome(error, time.monotonic() - began)
+
+
+class _Seen:
+    """What an evaluation takes from a run's events."""
+
+    def __init__(self) -> None:
+        self.end: RunFinished | RunFailed | None = None
+        self._thought: list[str] = []
+        self._calls: list[dict[str, object]] = []
+
+    def take(self, event: Event) -> None:
+        if isinstance(event, ThoughtDelta):
+            self._thought.append(event.text)
+        elif isinstance(event, ToolStarted):
+            self._calls.append({"name": event.call.name, **event.call.arguments})
+        elif isinstance(event, RunFinished | RunFailed):
+            self.end = event
+
+    def outcome(self, error: str | None, seconds: float) -> Outcome:
+        """`error` is what was raised, if anything was; else the last event says how the run went."""
+        end = self.end
+        ledger = None if end is None else end.ledger
+        finished = end if error is None and isinstance(end, RunFinished) else None
+        if error is None and isinstance(end, RunFailed):
+            error = end.message
+        return Outcome(
+            answer=finished.answer if finished else "",
+            thought="".join(self._thought),
+            calls=tuple(self._calls),
+            ledger=ledger,
+            finish_reason=finished.finish_reason if finished else None,
+            seconds=seconds if ledger is None else ledger.seconds,
+            error=error,
+        )
+
+
+class _Bench:
+    """The work of one evaluation. Records go straight into the report, so that a stop loses only what is under way."""
+
+    def __init__(
+        self,
+        task: Task,
+        report: Report,
+        backend: Backend,
+        settings: Settings,
+        solver: Solver,
+        progress: Progress | None,
+    ) -> None:
+        self._task, self._report, self._backend = task, report, backend
+        self._settings, self._solver, self._progress = settings, solver, progress
+        self._done = dict.fromkeys(report.modes, 0)
+
+    async def work(self, concurrency: int) -> None:
+        indices = iter(range(self._report.limit))
+        await asyncio.gather(*(self._take_from(indices) for _ in range(min(concurrency, self._report.limit))))
+
+    async def _take_from(self, indices: Iterator[int]) -> None:
+        for index in indices:
+            # Drawn once for all modes and dropped afterwards: a thousand pictures would fill gigabytes.
+            item = self._draw(index)
+            for mode in self._report.modes:
+                await asyncio.sleep(0)  # Ctrl-C takes hold where something waits, and a backend need not
+                self._report.items.append(await self._answer(index, item, mode))
+                self._done[mode] += 1
+                if self._progress is not None:
+                    self._progress(mode, self._done[mode], self._report.limit)
+
+    def _draw(self, index: int) -> Item | str:
+        """An item, or why there is none."""
+        try:
+            return self._task.item(self._report.seed, index)
+        except Exception as bug:
+            return f"the item could not be drawn: {_told(bug)}"
+
+    async def _answer(self, index: int, item: Item | str, mode: Mode) -> Record:
+        if isinstance(item, str):
+            return Record(
+                index, mode, world=self._task.worlds[index % len(self._task.worlds)], kind=UNDRAWN, question="",
+                expected="", answer="", right=False, declined=False, legible=False, difficulty=0.0, chance=None,
+                seconds=0.0, error=item,
+            )  # fmt: skip
+        # Items differ in their dice too; with one seed for all, sampling would repeat the same luck.
+        outcome = await self._solver(item, mode, self._backend, self._settings, seed=self._report.seed + index)
+        right, guessed, error = False, None, outcome.error
+        try:
+            right = error is None and self._task.check(item, outcome.answer)
+            guessed = chance(item)
+        except Exception as bug:
+            error = error or f"the answer could not be scored: {_told(bug)}"
+        return Record(
+            index, mode, item.world, item.kind, item.question, item.answer, outcome.answer, right,
+            is_decline(outcome.answer), item.legible, item.difficulty, guessed, outcome.seconds,
+            **costs(outcome.ledger), finish_reason=outcome.finish_reason, error=error, thought=outcome.thought,
+            calls=outcome.calls,
+        )  # fmt: skip
+
+
+def _parse_modes(names: Sequence[str]) -> tuple[Mode, ...]:
+    """Modes in the order given, each once. Raises: InputError for an unknown one, or one that cannot be run yet."""
+    modes = tuple(dict.fromkeys(parse_mode(name.strip()) for name in names if name.strip()))
+    if not modes:
+        raise InputError("no mode is named", hint="for example: --mode instant,thinking")
+    for mode in modes:
+        if mode not in DEFAULTS:  # before an hour of failing, not after it
+            raise InputError(f"mode '{mode}' is not there yet", hint=f"use {' or '.join(DEFAULTS)}")
+    return modes
+
+
+def _told(bug: Exception) -> str:
+    return f"{type(bug).__name__}: {bug}"
