@@ -1,7 +1,8 @@
 """Tool calls in a stream of text: found as they arrive, read without `eval`, and never half shown as answer.
 
-Three shapes are known, by name:
-    json       {"name": "f", "parameters": {"a": 1}}   (or "arguments"; also inside <tool_call>…</tool_call>)
+Four shapes are known, by name:
+    json       {"name": "f", "parameters": {"a": 1}}   (or "arguments")
+    tool_call  <tool_call>{"name": "f", "arguments": {"a": 1}}</tool_call>
     pythonic   [f(a=1), g(b="x")]
     function   <function=f>{"a": 1}</function>
 JSON and pythonic calls count at the start of a line only; nothing counts inside a ``` fence.
@@ -18,7 +19,7 @@ from typing import Any, NoReturn
 
 from narthex.chat import ToolCall
 
-SHAPES = ("json", "pythonic", "function")
+SHAPES = ("json", "tool_call", "pythonic", "function")
 
 # A longer call is not worth parsing: no tool takes it, and Python's own parser would take seconds.
 _MAX_PYTHONIC_CHARS = 100_000
@@ -110,7 +111,7 @@ class CallScanner:
         """No more text comes: what was held back is text after all, and a call still open is a mistake."""
         found = _joined(self._settle(is_final=True))
         if self._open is not None:
-            found.append(_mistake("the call ends before it is complete", self._buffer))
+            found.append(_mistake("the call is incomplete, or its brackets do not match", self._buffer))
         elif not self._is_after_call and self._space:
             found.append(self._space)
         self._buffer = self._space = ""
@@ -202,11 +203,13 @@ class CallScanner:
                     return _Open("function", match[1]), False
                 if "<function=".startswith(text) or _FUNCTION_SO_FAR.fullmatch(text):
                     return None, True
-            if "json" in self._shapes:
+            if "tool_call" in self._shapes:
                 return (_Open("tag"), False) if text.startswith(_TOOL_CALL) else (None, _TOOL_CALL.startswith(text))
+        elif text[0] == "{" and self._in_tag:
+            return _Open("json"), False
         elif text[0] == "{" and "json" in self._shapes:
             dense = "".join(text[:200].split())
-            if self._in_tag or dense.startswith(_JSON_OPENINGS):
+            if dense.startswith(_JSON_OPENINGS):
                 return _Open("json"), False
             return None, any(opening.startswith(dense) for opening in _JSON_OPENINGS)
         elif text[0] == "[" and "pythonic" in self._shapes:

@@ -27,6 +27,7 @@ from narthex.tokens.tokenizer import TextTokenizer
 if TYPE_CHECKING:
     from narthex.chat import ImagePart, Message, TextPart, ToolCall, ToolSpec
 
+_TOOLS_PLACE = "tools_in_user_message"
 # The family's own ends of a reply, known even where no config names them.
 _STOP_NAMES = (special.END_OF_TURN, special.END_OF_MESSAGE, special.END_OF_TEXT)
 
@@ -117,6 +118,12 @@ class ChatFormat:
         variables = self._variables(
             written, [self._tool_dict(tool) for tool in tools] or None, thinking=thinking, generate=generate
         )
+        if tools and pictures and _TOOLS_PLACE in self._template.source:
+            # Llama 4's own template writes tools into the first user message, but only if that is text alone. Told to,
+            # it writes them into the system message, where there is one, be it empty.
+            variables[_TOOLS_PLACE] = False
+            if written[0]["role"] != "system":
+                variables["messages"] = [{"role": "system", "content": ""}, *written]
         pieces = self._marker.split(self._template.render(variables))
         named = 0 if self.geometry is None else pieces[1::2].count(self.geometry.image_token)
         if named != len(pictures):

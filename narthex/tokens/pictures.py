@@ -24,6 +24,7 @@ MAX_BYTES = 32 * 2**20
 MAX_PIXELS = 64_000_000
 
 _HINT_FORMAT = "send it as PNG, JPEG, WEBP, GIF or BMP"
+_OWN_SIGNATURES = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"BM")
 # Signatures of kinds that people do send, so that the refusal can name them: (offset, bytes, name).
 _FOREIGN = (
     (0, b"%PDF", "a PDF document"),
@@ -67,6 +68,8 @@ def decode_picture(data: bytes, *, max_pixels: int = MAX_PIXELS, max_bytes: int 
     try:
         image = Image.open(io.BytesIO(data), formats=FORMATS)
     except UnidentifiedImageError:
+        if data.startswith(_OWN_SIGNATURES) or data[8:12] == b"WEBP":
+            raise _damaged(ValueError("its header cannot be read")) from None
         raise InputError(f"this is not a picture that can be read: {_guess_kind(data)}", hint=_HINT_FORMAT) from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise _too_many_pixels("more pixels than any photograph", max_pixels) from None

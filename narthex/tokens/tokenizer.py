@@ -39,6 +39,8 @@ class TextTokenizer:
         true_ids = {self._plain.token_to_id(entry["content"]): int(entry["id"]) for entry in words}
         self._true_ids = {new: true for new, true in true_ids.items() if new is not None and new != true}
         self._library_ids = {true: new for new, true in self._true_ids.items()}
+        # Added words stand for themselves, not for bytes in the vocabulary's spelling.
+        self._words = {self._plain.token_to_id(entry["content"]): entry["content"].encode() for entry in words}
         self._names = {id_: text for text, id_ in self.special_ids.items()}
         self._is_byte_level = "ByteLevel" in json.dumps(definition.get("decoder") or {})
         self._control_ids = frozenset(self._names)
@@ -114,8 +116,13 @@ class TextTokenizer:
         ids = [self._library_ids.get(id_, id_) for id_ in ids] if self._library_ids else ids
         if not self._is_byte_level:
             return self._plain.decode(ids, skip_special_tokens=False).encode()
-        words = (self._plain.id_to_token(id_) or "" for id_ in ids)
-        return bytes(_BYTE_OF[char] for word in words for char in word if char in _BYTE_OF)
+        return b"".join(self._bytes_of(id_) for id_ in ids)
+
+    def _bytes_of(self, library_id: int) -> bytes:
+        """What one id of a byte-level vocabulary stands for; nothing for an id that is not in it."""
+        if library_id in self._words:
+            return self._words[library_id]
+        return bytes(_BYTE_OF[char] for char in self._plain.id_to_token(library_id) or "" if char in _BYTE_OF)
 
 
 def _byte_alphabet() -> dict[str, int]:

@@ -165,3 +165,23 @@ def test_the_tokenizer_is_the_same(tmp_path, tokenizer):
     for text in [*TEXTS[:3], "", " a\n\n  B12é 日本 ", "\u0301x", "x" * 500]:
         assert ours.encode(text) == theirs.tokenizer(text, add_special_tokens=False)["input_ids"]
     assert theirs.tokenizer.eos_token_id in ours.stop_ids
+
+
+def test_llama4_template_takes_tools_and_a_picture_together(tmp_path, tokenizer):
+    write_nano_folder(tmp_path, tokenizer)
+    (tmp_path / "chat_template.jinja").write_text(llama4_template)
+    chat = ChatFormat.open(tmp_path)
+    question = Message.of("user", "What is this?", picture_part())
+    prompt = chat.render([question], tools=[ZOOM], thinking=False, load_image=lambda _: Image.new("RGB", (9, 9)))
+    theirs = AutoProcessor.from_pretrained(tmp_path)
+    text = theirs.apply_chat_template(
+        [
+            {"role": "system", "content": ""},
+            {"role": "user", "content": [{"type": "text", "text": "What is this?"}, {"type": "image"}]},
+        ],
+        tools=[{"type": "function", "function": ZOOM.model_dump()}],
+        tools_in_user_message=False,
+        add_generation_prompt=True,
+    )
+    assert '"zoom"' in text
+    assert prompt.ids == theirs(text=text, images=[Image.new("RGB", (9, 9))], add_special_tokens=False)["input_ids"][0]
