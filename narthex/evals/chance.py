@@ -16,8 +16,8 @@ from narthex.evals.worlds import Item, Look
 
 CHANCE_HOW = (
     "mean over the questions of the likeliest answer's probability, given the question, all large print, and the "
-    "number of digits and place of the point of every fine value; read: 1 / (values of that shape); sum: 1 / (values of the "
-    "longer fine one's shape); compare: the likelier of the two orders"
+    "number of digits and place of the point of every fine value; read: 1 / (values of that shape); sum: 1 / (values "
+    "of the longer value's shape); compare: the likelier of the two orders"
 )
 
 _READS = re.compile(r"\b([A-Z]) reads (\d+(?:\.\d+)?)")

@@ -107,6 +107,8 @@ class _Seen:
         if isinstance(event, ThoughtDelta):
             self._thought.append(event.text)
         elif isinstance(event, ToolStarted):
+            if self._thought and self._thought[-1] != "\n":  # one line of thought per turn
+                self._thought.append("\n")
             self._calls.append({"name": event.call.name, **event.call.arguments})
         elif isinstance(event, RunFinished | RunFailed):
             self.end = event

@@ -90,7 +90,7 @@ def test_records_say_what_happened() -> None:
         assert (record.question, record.expected, record.kind) == (item.question, item.answer, item.kind)
         assert record.answer == item.answer and record.right and record.finish_reason == "stop"
         words = " ".join(step.thought for step in item.trace).split()
-        assert record.thought.split() == "".join(step.thought for step in item.trace).split()
+        assert record.thought == "\n".join(step.thought for step in item.trace)
         assert record.tokens == len(words) + len(item.answer.split()) and record.thought_tokens == len(words)
         boxes = [list(step.box) for step in item.trace if isinstance(step, Look)]
         assert [call["box"] for call in record.calls] == boxes and record.looks == len(boxes)
