@@ -1,0 +1,75 @@
+"""`narthex eval`: a task, its modes, a report."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from narthex.cli.inputs import parse_options
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+EXIT_INTERRUPTED = 130
+
+
+def command(
+    task: Annotated[str, typer.Argument(metavar="TASK", help="For example worlds.panels.")],
+    mode: Annotated[str, typer.Option("--mode", metavar="A,B", help="Modes to compare.")] = "instant,thinking",
+    limit: Annotated[int, typer.Option("--limit", metavar="N", help="Number of items.")] = 100,
+    seed: Annotated[str, typer.Option("--seed", metavar="S", help="Which items; another seed, fresh ones.")] = "1",
+    model: Annotated[
+        str | None,
+        typer.Option("--model", "-m", metavar="NAME|FOLDER", help="The model to ask. Default: narthex-nano."),
+    ] = None,
+    max_think: Annotated[
+        str | None, typer.Option("--max-think", metavar="N", help="At most N tokens of thought an item.")
+    ] = None,
+    device: Annotated[str | None, typer.Option("--device", metavar="NAME", help="cpu, cuda, cuda:1, mps.")] = None,
+    items: Annotated[
+        Path | None, typer.Option("--items", metavar="FILE", help="Write every answer there, a JSON object a line.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
+) -> None:
+    """Measure a model on a task whose answers are known exactly. Ctrl-C ends it with a report of what is done."""
+    from narthex.chat import parse_mode
+    from narthex.cli.ask import open_backend
+    from narthex.evals import evaluate, get_task
+
+    # The cheap refusals come before the model is opened.
+    get_task(task)
+    modes = [parse_mode(name.strip()) for name in mode.split(",") if name.strip()]
+    options = parse_options((), seed=seed, max_think=max_think)
+    report = evaluate(
+        task,
+        modes,
+        limit=limit,
+        seed=options.seed or 0,
+        backend=open_backend(model, device),
+        budget=options.budget() if max_think is not None else None,
+        progress=_progress(),
+    )
+    if items is not None:
+        report.write_items(items)
+    print(json.dumps(report.to_json(), allow_nan=False) if as_json else report.table().rstrip())
+    if report.partial:
+        print(f"interrupted after {report.n} of {limit} items", file=sys.stderr)
+        raise typer.Exit(EXIT_INTERRUPTED)
+
+
+def _progress() -> Callable[[str, int, int], None] | None:
+    """One line on a terminal, written over; nothing in a log."""
+    if not sys.stderr.isatty():
+        return None
+    done: dict[str, str] = {}
+
+    def show(mode: str, number: int, total: int) -> None:
+        done[mode] = f"{mode} {number}/{total}"
+        is_over = number == total
+        print("\r" + "   ".join(done.values()), end="\n" if is_over else "", file=sys.stderr, flush=True)
+
+    return show
