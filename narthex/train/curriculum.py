@@ -34,10 +34,10 @@ TASKS = ("read", "find", "think", "instant", "edge")
 class Curriculum:
     """Stage borders in samples, and the tasks' weights in each stage, in the order of TASKS."""
 
-    read_until: int = 24_000
-    find_until: int = 72_000
+    read_until: int = 32_000
+    find_until: int = 96_000
     read_weights: tuple[float, ...] = (1.0, 0.0, 0.0, 0.0, 0.0)
-    find_weights: tuple[float, ...] = (0.25, 0.75, 0.0, 0.0, 0.0)
+    find_weights: tuple[float, ...] = (0.45, 0.55, 0.0, 0.0, 0.0)
     mix_weights: tuple[float, ...] = (0.08, 0.12, 0.36, 0.36, 0.08)
 
     def weights(self, sample: int) -> tuple[float, ...]:
@@ -49,7 +49,7 @@ class Curriculum:
 class Batch(NamedTuple):
     """B like examples, right-padded. N = pictures of all of them.
 
-    ids, labels (B, T) int64; tiles (N, 3, S, S); targets bool (N, P, Y); known bool (N,): are
+    ids, labels (B, T) int64; tiles (N, 3, S, S); targets bool (N, P, Q, Y); known bool (N,): are
     the picture's glyphs.
     """
 
@@ -74,6 +74,7 @@ def draw_example(chat: ChatFormat, task: str, seed: int, index: int, split: Spli
         item = _next_with_look(panels, item, seed, index, split)
     if split == "train":  # typed as people type, or careless typing alone would come to mean "out of scope"
         item = replace(item, question=carelessly(item.question, stream("careless", split, seed, index)))
+    if task == "find":
         return thinking_example(chat, item, num_looks=1)
     return thinking_example(chat, item) if task == "think" else instant_example(chat, item)
 
