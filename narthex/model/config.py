@@ -6,6 +6,7 @@ text-only layout (`model_type: llama4_text`, everything at top level) as well as
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -120,13 +121,14 @@ class ModelConfig:
         try:
             text = _read_text(text_raw, tied=bool(raw.get("tie_word_embeddings", False)))
             vision = _read_vision(vision_raw) if vision_raw else None
-            tokens = {name: int(raw[name]) for name in _PICTURE_TOKENS if raw.get(name) is not None}
-        except (TypeError, ValueError) as error:
+            tokens = {name: _whole(raw, name) for name in _PICTURE_TOKENS if raw.get(name) is not None}
+        except (TypeError, ValueError, OverflowError) as error:
             raise ConfigError(f"config.json holds a value of the wrong kind: {error}") from None
-        problems = _problems(text, vision) + _unsupported(text, text_raw, vision_raw or {})
+        config = cls(text, vision, **tokens)
+        problems = _text_problems(text) + _picture_problems(config) + _unsupported(text, text_raw, vision_raw or {})
         if problems:
             raise ConfigError("config.json does not describe a model that can be built: " + "; ".join(problems))
-        return cls(text, vision, **tokens)
+        return config
 
     def to_dict(self) -> dict[str, Any]:
         """The published form of this configuration, ready for `config.json`."""
@@ -161,66 +163,86 @@ def _require(raw: Mapping[str, Any], names: tuple[str, ...], where: str) -> None
         raise ConfigError(f"config.json lacks {', '.join(missing)} in {where}")
 
 
+def _whole(raw: Mapping[str, Any], name: str, default: int | None = None) -> int:
+    """The whole number under that name; what is none is refused, not rounded. Raises: TypeError, ValueError."""
+    value = raw[name] if default is None else raw.get(name, default)
+    if isinstance(value, float) and not value.is_integer():
+        raise ValueError(f"{name} is {value}, not a whole number")
+    if not isinstance(value, int | float):
+        raise TypeError(f"{name} is {value!r}, not a number")
+    return int(value)
+
+
+def _section(raw: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """An object inside the config; an empty one where it is missing. Raises: TypeError where it is anything else."""
+    section = raw.get(name) or {}
+    if not isinstance(section, Mapping):
+        raise TypeError(f"{name} is {section!r}, not an object")
+    return section
+
+
 def _read_text(raw: Mapping[str, Any], *, tied: bool) -> TextConfig:
     sizes = ("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads")
     _require(raw, sizes, "text_config")
-    layers, heads = int(raw["num_hidden_layers"]), int(raw["num_attention_heads"])
+    layers, heads = _whole(raw, "num_hidden_layers"), _whole(raw, "num_attention_heads")
     if not 0 < layers <= 10_000 or heads <= 0:
         raise ConfigError(f"config.json asks for {layers} layers with {heads} attention heads")
-    step = max(int(raw.get("interleave_moe_layer_step", 1)), 1)
+    step = max(_whole(raw, "interleave_moe_layer_step", 1), 1)
     moe = raw.get("moe_layers")
-    no_rope_interval = max(int(raw.get("no_rope_layer_interval", 4)), 1)
+    no_rope_interval = max(_whole(raw, "no_rope_layer_interval", 4), 1)
     no_rope = raw.get("no_rope_layers") or [int((i + 1) % no_rope_interval != 0) for i in range(layers)]
-    rope = raw.get("rope_parameters") or {}
-    chunk = raw.get("attention_chunk_size", 8192)
+    rope = _section(raw, "rope_parameters")
+    # null means that no layer is chunked; left out means Llama 4's own
+    chunk = None if raw.get("attention_chunk_size", 0) is None else _whole(raw, "attention_chunk_size", 8192)
     return TextConfig(
-        **{name: int(raw[name]) for name in sizes},
+        **{name: _whole(raw, name) for name in sizes},
         intermediate_size_mlp=int(raw.get("intermediate_size_mlp") or 2 * int(raw["intermediate_size"])),
         num_key_value_heads=int(raw.get("num_key_value_heads") or heads),
         head_dim=int(raw.get("head_dim") or int(raw["hidden_size"]) // heads),
-        num_local_experts=int(raw.get("num_local_experts", 16)),
-        num_experts_per_tok=int(raw.get("num_experts_per_tok", 1)),
+        num_local_experts=_whole(raw, "num_local_experts", 16),
+        num_experts_per_tok=_whole(raw, "num_experts_per_tok", 1),
         moe_layers=tuple(range(step - 1, layers, step) if moe is None else map(int, moe)),
         no_rope_layers=tuple(map(int, no_rope)),
-        attention_chunk_size=None if chunk is None else int(chunk),
+        attention_chunk_size=chunk,
         use_qk_norm=bool(raw.get("use_qk_norm", True)),
         attn_temperature_tuning=bool(raw.get("attn_temperature_tuning", True)),
-        floor_scale=int(raw.get("floor_scale", 8192)),
+        floor_scale=_whole(raw, "floor_scale", 8192),
         attn_scale=float(raw.get("attn_scale", 0.1)),
         rms_norm_eps=float(raw.get("rms_norm_eps", 1e-5)),
         rope_theta=float(rope.get("rope_theta") or raw.get("rope_theta") or TEXT_ROPE_THETA),
-        rope_scaling=_read_scaling(rope if "rope_type" in rope else raw.get("rope_scaling")),
-        max_position_embeddings=int(raw.get("max_position_embeddings", 131_072)),
+        rope_scaling=_read_scaling(rope if "rope_type" in rope else _section(raw, "rope_scaling")),
+        max_position_embeddings=_whole(raw, "max_position_embeddings", 131_072),
         attention_bias=bool(raw.get("attention_bias", False)),
         tie_word_embeddings=tied or bool(raw.get("tie_word_embeddings", False)),
     )
 
 
-def _read_scaling(raw: Mapping[str, Any] | None) -> RopeScaling | None:
-    kind = (raw or {}).get("rope_type", "default")
-    if not raw or kind == "default":
+def _read_scaling(raw: Mapping[str, Any]) -> RopeScaling | None:
+    kind = raw.get("rope_type") or raw.get("type") or "default"  # `type` is what older configs call it
+    if kind == "default":
         return None
     if kind != "llama3":
         raise ConfigError(f"rope_type is {kind!r}; Llama 4 uses 'default' or 'llama3'")
     names = ("factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings")
     _require(raw, names, "rope_scaling")
     low, high = float(raw["low_freq_factor"]), float(raw["high_freq_factor"])
-    return RopeScaling(float(raw["factor"]), low, high, int(raw["original_max_position_embeddings"]))
+    if float(raw["factor"]) <= 0 or low <= 0 or high < low:
+        raise ConfigError(f"rope_scaling cannot stretch by {raw['factor']} between the factors {low} and {high}")
+    return RopeScaling(float(raw["factor"]), low, high, _whole(raw, "original_max_position_embeddings"))
 
 
 def _read_vision(raw: Mapping[str, Any]) -> VisionConfig:
     names = ("hidden_size", "num_hidden_layers", "num_attention_heads", "image_size", "patch_size")
     _require(raw, names, "vision_config")
-    hidden = int(raw["hidden_size"])
-    rope = raw.get("rope_parameters") or {}
+    rope = _section(raw, "rope_parameters")
     return VisionConfig(
-        **{name: int(raw[name]) for name in names},
-        intermediate_size=int(raw.get("intermediate_size", 4 * hidden)),
-        num_channels=int(raw.get("num_channels", 3)),
+        **{name: _whole(raw, name) for name in names},
+        intermediate_size=_whole(raw, "intermediate_size", 4 * _whole(raw, "hidden_size")),
+        num_channels=_whole(raw, "num_channels", 3),
         pixel_shuffle_ratio=float(raw.get("pixel_shuffle_ratio", 0.5)),
-        projector_input_dim=int(raw.get("projector_input_dim", 4096)),
-        projector_output_dim=int(raw.get("projector_output_dim", 4096)),
-        vision_output_dim=int(raw.get("vision_output_dim", 7680)),
+        projector_input_dim=_whole(raw, "projector_input_dim", 4096),
+        projector_output_dim=_whole(raw, "projector_output_dim", 4096),
+        vision_output_dim=_whole(raw, "vision_output_dim", 7680),
         rope_theta=float(rope.get("rope_theta") or raw.get("rope_theta") or VISION_ROPE_THETA),
     )
 
@@ -237,33 +259,50 @@ def _unsupported(text: TextConfig, text_raw: Mapping[str, Any], vision_raw: Mapp
     return found
 
 
-def _problems(text: TextConfig, vision: VisionConfig | None) -> list[str]:
-    """Everything that would make the described model impossible or wrong, in words."""
-    found = [f"{name} is {value}" for name, value in asdict(text).items() if isinstance(value, int) and value < 0]
+_MAY_BE_ZERO = ("num_local_experts", "num_experts_per_tok")  # of a model without mixture layers
+
+
+def _text_problems(text: TextConfig) -> list[str]:
+    """Everything that would make the described decoder impossible or wrong, in words."""
+    numbers = {name: value for name, value in asdict(text).items() if type(value) is int}
+    found = [f"{name} is {value}" for name, value in numbers.items() if value < (name not in _MAY_BE_ZERO)]
     if text.num_key_value_heads <= 0 or text.num_attention_heads % text.num_key_value_heads:
         found.append(f"{text.num_attention_heads} heads cannot share {text.num_key_value_heads} key-value heads")
-    if text.head_dim <= 0 or text.head_dim % 2:
+    if text.head_dim % 2:
         found.append(f"head_dim {text.head_dim} is not even, and rotary pairs need it to be")
-    if len(text.no_rope_layers) < text.num_hidden_layers:
-        found.append(f"no_rope_layers names {len(text.no_rope_layers)} of {text.num_hidden_layers} layers")
+    if len(text.no_rope_layers) != text.num_hidden_layers:
+        found.append(f"no_rope_layers speaks of {len(text.no_rope_layers)} layers, not {text.num_hidden_layers}")
     if any(not 0 <= layer < text.num_hidden_layers for layer in text.moe_layers):
         found.append("moe_layers names a layer that does not exist")
     if text.moe_layers and not 1 <= text.num_experts_per_tok <= text.num_local_experts:
         found.append(f"{text.num_experts_per_tok} experts a token out of {text.num_local_experts}")
-    if text.attention_chunk_size is not None and text.attention_chunk_size < 1:
-        found.append(f"attention_chunk_size is {text.attention_chunk_size}")
-    if text.floor_scale < 1:
-        found.append(f"floor_scale is {text.floor_scale}")
+    for name in ("rms_norm_eps", "rope_theta", "attn_scale"):
+        value = getattr(text, name)
+        if not math.isfinite(value) or value < 0 or (name == "rope_theta" and value == 0):
+            found.append(f"{name} is {value}")
+    return found
+
+
+def _picture_problems(config: ModelConfig) -> list[str]:
+    """The same of the picture encoder, and of the way from it to the decoder."""
+    vision = config.vision
     if vision is None:
-        return found
-    if vision.num_attention_heads <= 0 or vision.hidden_size % (4 * vision.num_attention_heads):
+        return []
+    found = [
+        f"{name} of vision_config is {value}" for name, value in asdict(vision).items() if not 0 < value < math.inf
+    ]
+    if found:
+        return found  # the sums below would divide by them
+    if vision.hidden_size % (4 * vision.num_attention_heads):
         found.append(f"vision width {vision.hidden_size} over {vision.num_attention_heads} heads: not a multiple of 4")
-    if vision.patch_size <= 0 or vision.image_size % vision.patch_size:
+    if vision.image_size % vision.patch_size:
         found.append(f"a tile of {vision.image_size} pixels does not divide into patches of {vision.patch_size}")
-    elif vision.pixel_shuffle_ratio <= 0 or vision.grid % vision.shuffle:
+    elif not math.isclose(vision.shuffle * vision.pixel_shuffle_ratio, 1) or vision.grid % vision.shuffle:
         found.append(f"{vision.grid} patches a side cannot be shuffled by {vision.pixel_shuffle_ratio}")
     elif vision.intermediate_size != vision.hidden_size * vision.shuffle**2:
         found.append("vision intermediate_size must equal hidden_size / pixel_shuffle_ratio^2: the adapter shares it")
     if not vision.projector_input_dim == vision.projector_output_dim == vision.vision_output_dim:
         found.append("projector_input_dim, projector_output_dim and vision_output_dim must be equal")
+    if not 0 <= config.image_token_index < config.text.vocab_size:
+        found.append(f"image_token_index {config.image_token_index} is not in a vocabulary of {config.text.vocab_size}")
     return found

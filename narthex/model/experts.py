@@ -36,8 +36,9 @@ def route_tokens(logits_NE: Tensor, *, num_active: int) -> Routing:
 
 
 def balance_loss(logits_NE: Tensor, num_active: int) -> Tensor:
-    """How unevenly tokens spread over experts: 1 when even, up to E when all go to one. Scalar, differentiable.
+    """How unevenly tokens spread over experts: 1 when even, up to E / num_active when all go to the same ones.
 
+    Scalar, differentiable; a little below 1 is possible, where the many are undecided and the few are sure.
     Source: Switch Transformer, equation 4: E * sum(share of tokens * mean router probability).
     """
     num_experts = logits_NE.shape[-1]

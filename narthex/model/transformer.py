@@ -99,9 +99,13 @@ class Transformer(nn.Module):
         vision = self.config.vision
         if vision is None:
             raise InputError("this model reads no pictures", hint="ask without a picture, or open a multimodal folder")
-        if pixels_NCHW.shape[1:] != (vision.num_channels, vision.image_size, vision.image_size):
-            raise InputError(f"tiles are {tuple(pixels_NCHW.shape[1:])}; the model wants {vision.image_size} pixels a side")
-        sight = self.vision_model(pixels_NCHW)
+        found, wanted = tuple(pixels_NCHW.shape[1:]), (vision.num_channels, vision.image_size, vision.image_size)
+        if found != wanted:
+            raise InputError(
+                f"a tile has the shape {found}, and the model wants {wanted}",
+                hint="preprocessor_config.json and config.json must be of the same model",
+            )
+        sight = self.vision_model(pixels_NCHW.to(self.device, self.dtype))
         return self.multi_modal_projector(sight.features_NLW), sight
 
     def embed(self, ids_BT: Tensor, picture_tokens_NLD: Tensor | None = None) -> Tensor:
@@ -116,13 +120,17 @@ class Transformer(nn.Module):
         places_BT = ids_BT == self.config.image_token_index
         num_places, num_given = int(places_BT.sum()), picture_tokens_NLD.shape[:2].numel()
         if num_places != num_given:
-            raise InputError(f"the prompt has room for {num_places} picture tokens, and {num_given} were given")
+            raise InputError(
+                f"the prompt has room for {num_places} picture tokens, and {num_given} were given",
+                hint="the folder's processor files and its config.json must be of the same model",
+            )
         return x_BTD.masked_scatter(places_BT[..., None], picture_tokens_NLD.to(x_BTD.dtype))
 
     def decode(self, x_BTD: Tensor, memory: Memory) -> tuple[Tensor, tuple[Routing, ...]]:
         """All decoder layers and the last norm: (B, T, D) -> (B, T, D) and the routings."""
         if self._frequencies is None or self._frequencies.device != x_BTD.device:
-            self._frequencies = text_frequencies(self.config.text, x_BTD.device)
+            with torch.inference_mode(False):  # kept for later passes, which may want gradients
+                self._frequencies = text_frequencies(self.config.text, x_BTD.device)
         rotations = text_rotations(memory.positions_BT, self._frequencies)
         routings: list[Routing] = []
         for layer in self.language_model.model.layers:
@@ -149,7 +157,8 @@ class Transformer(nn.Module):
     def init_weights(self, seed: int) -> None:
         """Fill every parameter for training from scratch: normal, std 0.02 or 1 / sqrt(fan in) where that is wider.
 
-        Layers that write to the residual stream start smaller by sqrt(2 * layers), as in GPT-2.
+        Layers that write to the residual stream start smaller by sqrt(2 * layers), as in GPT-2. The same seed gives the
+        same weights on every device.
         """
         generator = torch.Generator().manual_seed(seed)
         depth = len(self.language_model.model.layers)
@@ -160,6 +169,10 @@ class Transformer(nn.Module):
                 std = max(0.02, module.in_features**-0.5) * shrink
                 module.weight.copy_(torch.randn(module.weight.shape, generator=generator) * std)
                 if module.bias is not None:
+                    module.bias.zero_()
+            elif isinstance(module, RMSNorm | nn.LayerNorm):
+                module.weight.fill_(1.0)
+                if isinstance(module, nn.LayerNorm):
                     module.bias.zero_()
             elif isinstance(module, nn.Embedding):
                 # as wide as the trial that learned to read: picture tokens are compared with these vectors
@@ -182,4 +195,3 @@ def count_parameters(model: Transformer) -> tuple[int, int]:
     share = model.config.text.num_experts_per_tok / max(model.config.text.num_local_experts, 1)
     vision = sum(p.numel() for n, p in model.named_parameters() if n.startswith(("vision", "multi")))
     return total, total - vision - round(routed * (1 - share))
-

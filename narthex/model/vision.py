@@ -137,7 +137,8 @@ class VisionModel(nn.Module):
         x_NPC = torch.cat([patches, whole_tile], dim=1) + self.positional_embedding_vlm
         x_NPC = self.layernorm_pre(x_NPC)
         if self._rotations is None or self._rotations.device != x_NPC.device:
-            self._rotations = vision_rotations(self.config, x_NPC.device)
+            with torch.inference_mode(False):  # kept for later passes, which may want gradients
+                self._rotations = vision_rotations(self.config, x_NPC.device)
         for layer in self.model.layers:
             x_NPC = layer(x_NPC, self._rotations)
         patches_NPC = self.layernorm_post(x_NPC)[:, :-1]
