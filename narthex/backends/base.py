@@ -15,7 +15,8 @@ from narthex.chat import BudgetEnforced, ImagePart, Message, ToolCall, ToolSpec
 class TurnRequest:
     """One exchange with the model.
 
-    `think_tokens` and `answer_tokens` bound this turn (None: what the context leaves); `deadline_s` counts from now.
+    `think_tokens` (the mark that ends the thought among them) and `answer_tokens` bound this turn (None: what the
+    context leaves); `deadline_s` counts from now. `seed` None: dice of their own on every turn.
     """
 
     messages: tuple[Message, ...]

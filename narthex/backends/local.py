@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 import threading
 import time
-from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
+from contextlib import aclosing
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,30 +15,34 @@ import torch
 
 from narthex.backends.base import TurnDelta, TurnEnd, TurnRequest, TurnUsage
 from narthex.base.devices import pick_device
-from narthex.base.errors import ContextOverflowError
+from narthex.base.errors import BackendError, ContextOverflowError, WeightsError
 from narthex.chat import answer_reserve
-from narthex.model import Transformer, count_parameters, generate
+from narthex.model import Continuation, Transformer, count_parameters
 from narthex.tokens import ChatFormat, Prompt, ReplyDelta
 from narthex.weights import open_model
 
-_DONE = object()  # end of a stream of tokens
+MIN_ANSWER_TOKENS = 16  # a context with less than this left for the answer is full
+_SEEDS = 2**63  # PyTorch takes no larger ones
+_DONE = object()  # end of a stream
 
 
 class Room(NamedTuple):
-    """Tokens a reply may take: for its thought, and in all."""
+    """Tokens that a reply may take: for its thought with the mark that ends it, for its answer, and in all."""
 
     think: int
+    answer: int
     total: int
 
 
 class LocalBackend:
-    """One opened model folder. Turns run one at a time, in a thread, by the naive `generate`."""
+    """One opened model folder. Turns run one at a time, in a thread, by the naive loop."""
 
     def __init__(self, name: str, model: Transformer, chat: ChatFormat) -> None:
         self.name, self.model, self.chat = name, model, chat
         self.context_tokens = model.config.text.max_position_embeddings
         self._active_parameters = count_parameters(model)[1]
-        self._turn = asyncio.Lock()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._turns = asyncio.Lock()
 
     @classmethod
     def open(cls, folder: Path, *, device: str | None = None) -> LocalBackend:
@@ -46,123 +52,165 @@ class LocalBackend:
         """
         where = pick_device(device)
         opened = open_model(folder, device=where, dtype=torch.float32 if where == "cpu" else torch.bfloat16)
-        return cls(Path(folder).resolve().name, opened.model.eval(), ChatFormat.open(Path(folder)))
+        chat, entries = ChatFormat.open(Path(folder)), opened.config.text.vocab_size
+        if chat.tokenizer.vocab_size > entries:
+            raise WeightsError(
+                f"tokenizer.json has {chat.tokenizer.vocab_size} entries, and the model knows {entries}",
+                hint="tokenizer.json and the weights must be of the same model",
+            )
+        return cls(Path(folder).resolve().name, opened.model.eval(), chat)
 
     async def turn(self, request: TurnRequest) -> AsyncGenerator[TurnDelta | TurnEnd]:
-        """See `Backend.turn`."""
+        """See `Backend.turn`. Waiting for other turns counts against the deadline."""
+        until = None if request.deadline_s is None else time.monotonic() + request.deadline_s
+        # With no room for even one token of thought, thinking is switched off where the prompt can say so.
+        num_close = len(self.chat.close_ids)
+        thinking = request.thinking and (request.think_tokens is None or request.think_tokens > num_close)
         prompt = self.chat.render(
-            request.messages, tools=request.tools, thinking=request.thinking, load_image=request.load_image
+            request.messages, tools=request.tools, thinking=thinking, load_image=request.load_image
         )
-        room = self._room(len(prompt.ids), request)
-        async with self._turn:
-            reply = _Reply(self, prompt, room, request)
-            stream = _in_thread(reply.tokens)
-            try:
-                async for token in stream:
-                    for delta in reply.take(token):
-                        yield delta
-            finally:
-                await stream.aclose()
-            for delta in reply.finish():
-                yield delta
-            yield reply.end(self._flops(len(prompt.ids) + reply.num_tokens))
+        reply = _Reply(self, prompt, self._room(len(prompt.ids), request, thinking), request, thinking, until)
+        lock = self._lock()
+        try:
+            async with asyncio.timeout(request.deadline_s):
+                await lock.acquire()
+        except TimeoutError:
+            yield reply.end()
+            return
+        try:
+            async with aclosing(_in_thread(reply.work)) as stream:
+                async for delta in stream:
+                    yield delta
+        except torch.OutOfMemoryError as error:
+            raise BackendError(
+                f"{self.name} ran out of memory: {str(error).splitlines()[0]}",
+                hint="ask less at once, or choose a smaller model",
+            ) from None
+        finally:
+            lock.release()
+        yield reply.end()
 
-    def _room(self, num_prompt: int, request: TurnRequest) -> Room:
+    def _lock(self) -> asyncio.Lock:
+        """The running loop's own: once a task had to wait for it, an asyncio lock is tied to that task's loop."""
+        loop = asyncio.get_running_loop()
+        if self._loop is not loop:
+            self._loop, self._turns = loop, asyncio.Lock()
+        return self._turns
+
+    def _room(self, num_prompt: int, request: TurnRequest, thinking: bool) -> Room:
         """Share what the context leaves: the answer's reserve first, thought from the rest."""
         left = self.context_tokens - num_prompt
-        reserve = min(answer_reserve(self.context_tokens), request.answer_tokens or self.context_tokens)
-        if left < min(reserve, 16) or left <= 0:
+        wanted = left if request.answer_tokens is None else request.answer_tokens
+        reserve = min(answer_reserve(self.context_tokens), wanted)
+        if left < max(1, min(reserve, MIN_ANSWER_TOKENS)):
             raise ContextOverflowError(
-                f"the conversation takes {num_prompt} tokens, and {self.name} has {self.context_tokens}, reply included",
+                f"the conversation takes {num_prompt} tokens, and {self.name} has {self.context_tokens} for it "
+                "and the reply together",
                 hint="ask less at once, or choose a model with a longer context",
             )
-        think = max(0, left - reserve) if request.thinking else 0
+        think = max(0, left - reserve) if thinking else 0
         if request.think_tokens is not None:
             think = min(think, request.think_tokens)
-        answer = left - think if request.answer_tokens is None else min(request.answer_tokens, left - think)
-        return Room(think, think + answer + len(self.chat.close_ids))
+        return Room(think, wanted, left)
 
-    def _flops(self, num_tokens: int) -> float:
+    def flops(self, num_tokens: int) -> float:
         """Multiplications and additions of the decoder's matrices: 2 per active parameter and token."""
         return 2.0 * self._active_parameters * num_tokens
 
 
 class _Reply:
-    """One reply in the making: draws tokens, forces the thought's end when its room is spent, parses."""
+    """One reply in the making. `work` draws and parses it, in a thread; `end` says how it went, afterwards."""
 
-    def __init__(self, backend: LocalBackend, prompt: Prompt, room: Room, request: TurnRequest) -> None:
+    def __init__(
+        self,
+        backend: LocalBackend,
+        prompt: Prompt,
+        room: Room,
+        request: TurnRequest,
+        thinking: bool,
+        until: float | None,
+    ) -> None:
+        """`until` is a time of `time.monotonic`."""
         self._backend, self._prompt, self._room, self._request = backend, prompt, room, request
-        self._chat = backend.chat
-        self._parser = self._chat.reply_parser(thinking=request.thinking, tools=bool(request.tools))
-        self._until = None if request.deadline_s is None else time.monotonic() + request.deadline_s
-        self._said = {"thought": "", "text": ""}
-        self._stopped = False
-        self._in_thought = request.thinking and self._chat.thought_end_id is not None
-        self.num_tokens = self._thought_tokens = 0
+        self._chat, self._until = backend.chat, until
+        self._parser = self._chat.reply_parser(thinking=thinking, tools=bool(request.tools))
+        self._num_thought = self._num_answer = 0
+        self._is_stopped = False
 
-    def tokens(self) -> Iterator[int]:
-        """Token ids of the whole reply, forced ones included. Runs in a thread of its own."""
-        ids = list(self._prompt.ids)
-        spent = 0
-        if self._in_thought and self._room.think > 0:
-            for token in self._draw(ids, min(self._room.think, self._room.total)):
-                yield token
-                ids.append(token)
-                spent += 1
-                if token == self._chat.thought_end_id or token in self._chat.stop_ids:
+    def work(self) -> Iterator[TurnDelta | None]:
+        """Deltas as tokens settle them, and None after each step of the model, so that there is a moment to stop.
+
+        When the thought's room is spent, its end is forced; the answer goes on from there.
+        """
+        close, line = self._chat.close_ids, self._begin()
+        while not self._is_over():
+            if self._parser.in_thought and self._num_thought + len(close) >= self._room.think:
+                if not close or self._num_thought + len(close) > self._room.total:
+                    break  # a family whose thought cannot be ended, or a context that has no room to
+                line.force(close)
+                for token in close:
+                    yield from self._take(token)
+                if self._parser.in_thought:
                     break
-        if spent and ids[-1] in self._chat.stop_ids:
-            return
-        if self._in_thought and (not spent or ids[-1] != self._chat.thought_end_id):
-            ids += self._chat.close_ids
-            spent += len(self._chat.close_ids)
-            yield from self._chat.close_ids
-        yield from self._draw(ids, self._room.total - spent)
+                continue
+            token_drawn = line.step()
+            if token_drawn is not None:
+                yield from self._take(token_drawn)
+            yield None
+        yield from _shown(self._parser.drain())
 
-    def _draw(self, ids: list[int], limit: int) -> Iterator[int]:
-        tiles = torch.from_numpy(self._prompt.tiles) if len(self._prompt.tiles) else None
-        request = self._request
-        drawn = generate(
-            self._backend.model, ids, tiles, max_new_tokens=limit, stop_ids=self._chat.stop_ids,
-            temperature=request.temperature, top_p=request.top_p, seed=(request.seed or 0) + len(ids),
-        )  # fmt: skip
-        for token in drawn:
-            if self._until is not None and time.monotonic() > self._until:
-                return
-            yield token
+    def end(self) -> TurnEnd:
+        num_prompt, num_reply = len(self._prompt.ids), self._num_thought + self._num_answer
+        flops = self._backend.flops(num_prompt + num_reply) if num_reply else 0.0
+        usage = TurnUsage(num_prompt, 0, self._num_thought, self._num_answer, flops)
+        return TurnEnd(*self._parser.finish(), "stop" if self._is_stopped else "length", usage)
 
-    def take(self, token: int) -> list[TurnDelta]:
-        self.num_tokens += 1
-        if self._in_thought:
-            self._thought_tokens += 1
-            self._in_thought = token != self._chat.thought_end_id
-        self._stopped = token in self._chat.stop_ids
-        return self._deltas(self._parser.feed(token))
+    def _begin(self) -> Continuation:
+        request, ids = self._request, self._prompt.ids
+        seed = secrets.randbelow(_SEEDS) if request.seed is None else request.seed
+        return Continuation(
+            self._backend.model,
+            ids,
+            torch.from_numpy(self._prompt.tiles) if len(self._prompt.tiles) else None,
+            temperature=request.temperature,
+            top_p=request.top_p,
+            seed=(seed + len(ids)) % _SEEDS,  # the turns of a run share a seed, and are not to repeat each other's luck
+        )
 
-    def finish(self) -> list[TurnDelta]:
-        """What the parser still held back."""
-        self._reply = self._parser.finish()
-        rest = []
-        for kind, whole in (("thought", self._reply.thought), ("text", self._reply.text)):
-            if len(whole) > len(self._said[kind]):
-                rest.append(TurnDelta("thought" if kind == "thought" else "text", whole[len(self._said[kind]) :]))
-        return rest
+    def _take(self, token: int) -> Iterator[TurnDelta]:
+        was_in_thought = self._parser.in_thought
+        found = self._parser.feed(token)
+        # the marks that begin and end a thought are part of it
+        if was_in_thought or self._parser.in_thought:
+            self._num_thought += 1
+        else:
+            self._num_answer += 1
+        self._is_stopped = token in self._chat.stop_ids
+        yield from _shown(found)
 
-    def _deltas(self, found: Iterable[ReplyDelta]) -> list[TurnDelta]:
-        deltas = [TurnDelta(delta.kind, delta.text) for delta in found if delta.kind != "call" and delta.text]
-        for delta in deltas:
-            self._said[delta.kind] += delta.text
-        return deltas
-
-    def end(self, flops: float) -> TurnEnd:
-        answer_tokens = self.num_tokens - self._thought_tokens
-        usage = TurnUsage(len(self._prompt.ids), 0, self._thought_tokens, answer_tokens, flops)
-        return TurnEnd(*self._reply, "stop" if self._stopped else "length", usage)
+    def _is_over(self) -> bool:
+        is_late = self._until is not None and time.monotonic() >= self._until
+        is_full = self._num_thought + self._num_answer >= self._room.total
+        has_answered = not self._parser.in_thought and self._num_answer >= self._room.answer
+        return self._is_stopped or is_late or is_full or has_answered
 
 
-async def _in_thread(make: Callable[[], Iterator[int]]) -> AsyncGenerator[int]:
-    """Run a blocking iterator in a thread; closing this stops it at its next item and waits for it."""
-    loop, queue, stop = asyncio.get_running_loop(), asyncio.Queue(), threading.Event()  # type: ignore[var-annotated]
+def _shown(found: list[ReplyDelta]) -> Iterator[TurnDelta]:
+    for delta in found:
+        if delta.kind != "call" and delta.text:
+            yield TurnDelta(delta.kind, delta.text)
+
+
+async def _in_thread(make: Callable[[], Iterator[TurnDelta | None]]) -> AsyncGenerator[TurnDelta]:
+    """Run a blocking iterator in a thread; None is not passed on. Closing this stops it at its next item, and waits."""
+    loop, stop = asyncio.get_running_loop(), threading.Event()
+    queue: asyncio.Queue[object] = asyncio.Queue()
+
+    def put(item: object) -> None:
+        try:
+            loop.call_soon_threadsafe(queue.put_nowait, item)
+        except RuntimeError:  # the loop is closed: nobody listens any more
+            stop.set()
 
     def work() -> None:
         last: object = _DONE
@@ -170,10 +218,11 @@ async def _in_thread(make: Callable[[], Iterator[int]]) -> AsyncGenerator[int]:
             for item in make():
                 if stop.is_set():
                     break
-                loop.call_soon_threadsafe(queue.put_nowait, item)
+                if item is not None:
+                    put(item)
         except BaseException as error:  # it belongs to whoever reads the queue
             last = error
-        loop.call_soon_threadsafe(queue.put_nowait, last)
+        put(last)
 
     thread = threading.Thread(target=work, name="narthex-generate", daemon=True)
     thread.start()
@@ -181,7 +230,7 @@ async def _in_thread(make: Callable[[], Iterator[int]]) -> AsyncGenerator[int]:
         while (item := await queue.get()) is not _DONE:
             if isinstance(item, BaseException):
                 raise item
-            yield item
+            yield item  # type: ignore[misc]
     finally:
         stop.set()
         await asyncio.to_thread(thread.join)

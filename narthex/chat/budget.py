@@ -33,7 +33,11 @@ _Count = Annotated[int, Field(ge=0)]
 
 
 class Budget(Frozen):
-    """Limits of a whole run, across its turns and agents. `wall_s` is in seconds."""
+    """Limits of a whole run, across its turns and agents. `wall_s` is in seconds.
+
+    `answer_tokens` bounds what one reply says outside its thought, calls included: the answer is one reply's, and calls
+    made on the way to it do not eat its room.
+    """
 
     think_tokens: _Count | None = None
     answer_tokens: _Count | None = None

@@ -108,11 +108,13 @@ class RoundStarted(EventBase):
 
 
 class AnswerStarted(EventBase):
+    """The answer begins, or begins anew: text shown before was said before a tool call and is withdrawn."""
+
     type: Literal["answer_started"] = "answer_started"
 
 
 class AnswerDelta(EventBase):
-    """More of the run's answer. All of them joined are `RunFinished.answer`."""
+    """More of the run's answer. Those since the last `answer_started`, joined, are `RunFinished.answer`."""
 
     type: Literal["answer_delta"] = "answer_delta"
     text: str

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
+from typing import Any
 
 from PIL import Image
 
-from narthex.backends.base import Backend, TurnDelta, TurnEnd, TurnRequest
+from narthex.backends.base import Backend, TurnEnd, TurnRequest
 from narthex.base.config import did_you_mean
-from narthex.base.errors import ModelMistake
+from narthex.base.errors import BackendError, ModelMistake
 from narthex.chat import (
     AgentFinished,
     AgentLedger,
@@ -66,20 +66,32 @@ class Agent:
     budget_enforced: BudgetEnforced = "native"
     ledger: AgentLedger = field(init=False)
     estimated: bool = False
+    _shown: str = ""  # text streamed since the last answer_started
 
     def __post_init__(self) -> None:
         self.ledger = AgentLedger(agent_id=self.agent_id)
+        self._max_calls = self.settings.budget.tool_calls or 0
 
     async def work(self) -> AsyncGenerator[Event]:
         """Stream everything up to and including `agent_finished`; text goes straight into the run's answer.
 
         Text that turns out to stand before a tool call is withdrawn by the next `answer_started`.
         """
-        began = time.monotonic()
-        stamp, settings = self.clock.stamp, self.settings
-        yield AgentStarted(**stamp(self.agent_id), seed=settings.seed, temperature=settings.temperature)
-        max_calls = settings.budget.tool_calls or 0
-        for _ in range(max_calls + SPARE_TURNS):
+        began, settings = self.clock.elapsed(), self.settings
+        yield AgentStarted(**self._stamp(), seed=settings.seed, temperature=settings.temperature)
+        try:
+            async with aclosing(self._take_turns()) as events:
+                async for event in events:
+                    yield event
+        finally:  # a run that fails has cost something too
+            self.ledger = self.ledger.model_copy(update={"seconds": self.clock.elapsed() - began})
+        if self._shown != self.answer:  # said before a call, with nothing after it
+            yield AnswerStarted(**self._stamp())
+        yield AgentFinished(**self._stamp(), answer=self.answer, finish_reason=self.finish_reason, ledger=self.ledger)
+
+    async def _take_turns(self) -> AsyncGenerator[Event]:
+        """Turn after turn, and the tools between them, until the model answers or what it may spend is spent."""
+        for _ in range(self._max_calls + SPARE_TURNS):
             end: TurnEnd | None = None
             async with aclosing(self._turn()) as turn:
                 async for step in turn:
@@ -88,33 +100,36 @@ class Agent:
                     else:
                         yield step
             if end is None:
-                break
+                raise BackendError(f"{self.backend.name} stopped in the middle of a reply", hint="ask again")
             self._account(end)
-            self.answer, self.finish_reason = end.text, end.finish_reason
             if not (end.calls or end.mistakes):
-                break
-            self.answer, self.finish_reason = "", "length"
-            async for event in self._use_tools(end, max_calls):
-                yield event
-        self.ledger = self.ledger.model_copy(update={"seconds": time.monotonic() - began})
-        yield AgentFinished(
-            **stamp(self.agent_id), answer=self.answer, finish_reason=self.finish_reason, ledger=self.ledger
-        )
+                self.answer, self.finish_reason = end.text, end.finish_reason
+                return
+            async with aclosing(self._use_tools(end)) as events:
+                async for event in events:
+                    yield event
+            wall_s = self.settings.budget.wall_s
+            if wall_s is not None and self.clock.elapsed() >= wall_s:
+                return
 
     async def _turn(self) -> AsyncGenerator[Event | TurnEnd]:
         """One exchange, as events and, last, how it ended."""
         is_answering = False
         async with aclosing(self.backend.turn(self._request())) as deltas:
             async for delta in deltas:
-                if isinstance(delta, TurnDelta) and delta.kind == "thought":
-                    yield ThoughtDelta(**self.clock.stamp(self.agent_id), text=delta.text)
-                elif isinstance(delta, TurnDelta):
-                    if not is_answering:
-                        is_answering = True
-                        yield AnswerStarted(**self.clock.stamp(self.agent_id))
-                    yield AnswerDelta(**self.clock.stamp(self.agent_id), text=delta.text)
-                else:
+                if isinstance(delta, TurnEnd):
                     yield delta
+                elif delta.kind == "thought":
+                    yield ThoughtDelta(**self._stamp(), text=delta.text)
+                else:
+                    if not is_answering:
+                        is_answering, self._shown = True, ""
+                        yield AnswerStarted(**self._stamp())
+                    self._shown += delta.text
+                    yield AnswerDelta(**self._stamp(), text=delta.text)
+
+    def _stamp(self) -> dict[str, Any]:
+        return self.clock.stamp(self.agent_id)
 
     def _request(self) -> TurnRequest:
         """The next turn's request, with what is left of the run's budget."""
@@ -146,37 +161,42 @@ class Agent:
                 "flops": (ledger.flops or 0.0) + (usage.flops or 0.0) if known else None,
             }
         )
-        self.budget_enforced = end.budget_enforced
+        if self.budget_enforced == "native":  # one turn that needed another way is what should be known
+            self.budget_enforced = end.budget_enforced
         self.estimated = self.estimated or usage.estimated
 
-    async def _use_tools(self, end: TurnEnd, max_calls: int) -> AsyncGenerator[Event]:
-        """Run the calls in the order written and append what the model said and what came back."""
+    async def _use_tools(self, end: TurnEnd) -> AsyncGenerator[Event]:
+        """Run the calls in the order written, tell of those that could not be read, and append it all."""
         said = (TextPart(text=end.text),) if end.text else ()
-        calls = end.calls or (ToolCall(id="unreadable", name="unreadable"),)
         messages = [Message(role="assistant", parts=said, thought=end.thought, calls=end.calls)]
-        for call in calls:
-            yield ToolStarted(**self.clock.stamp(self.agent_id), call=call)
-            began = time.monotonic()
+        work: list[tuple[ToolCall, str | None]] = [(call, None) for call in end.calls]
+        for number, mistake in enumerate(end.mistakes):
+            # Unique in the run, as ids of calls are; the name says to whoever watches what kind of call it was.
+            call_id = f"unreadable_{self.ledger.turns}_{number}"
+            work.append((ToolCall(id=call_id, name="unreadable"), mistake))
+        for call, unreadable in work:
+            yield ToolStarted(**self._stamp(), call=call)
+            began = self.clock.elapsed()
             try:
-                if not end.calls:
-                    raise ModelMistake("; ".join(end.mistakes))
-                parts, is_error = self._call(call, max_calls), False
+                parts, is_error = self._call(call, unreadable), False
             except ModelMistake as mistake:
-                parts, is_error = (TextPart(text=f"error: {mistake}"),), True
+                parts, is_error = (TextPart(text="error: " + " ".join(str(mistake).split())),), True
             looks = sum(isinstance(part, ImagePart) for part in parts)
-            counted = {"tool_calls": self.ledger.tool_calls + 1, "looks": self.ledger.looks + looks}
-            self.ledger = self.ledger.model_copy(update=counted)
+            self.ledger = self.ledger.model_copy(update={"looks": self.ledger.looks + (looks > 0)})
             messages.append(Message(role="tool", parts=parts, call_id=call.id))
             yield ToolFinished(
-                **self.clock.stamp(self.agent_id), call_id=call.id, name=call.name, parts=parts, is_error=is_error,
-                seconds=time.monotonic() - began,
+                **self._stamp(), call_id=call.id, name=call.name, parts=parts, is_error=is_error,
+                seconds=self.clock.elapsed() - began,
             )  # fmt: skip
         self.conversation = self.conversation.with_messages(*messages)
 
-    def _call(self, call: ToolCall, max_calls: int) -> tuple[Part, ...]:
-        """Raises: ModelMistake, which goes back to the model as the result."""
-        if self.ledger.tool_calls >= max_calls:
-            raise ModelMistake(f"no calls are left of {max_calls}; answer now")
+    def _call(self, call: ToolCall, unreadable: str | None) -> tuple[Part, ...]:
+        """Run a call and count it, unless no calls are left. Raises: ModelMistake, which goes back as the result."""
+        if self.ledger.tool_calls >= self._max_calls:
+            raise ModelMistake(f"no calls are left of {self._max_calls}; answer now")
+        self.ledger = self.ledger.model_copy(update={"tool_calls": self.ledger.tool_calls + 1})
+        if unreadable is not None:
+            raise ModelMistake(unreadable)
         tools = {tool.spec.name: tool for tool in self.settings.tools}
         if call.name not in tools:
             guess = did_you_mean(call.name, tools)

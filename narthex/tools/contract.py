@@ -69,6 +69,8 @@ def tool(function: Callable[..., Sequence[Part]]) -> Tool:
         raise ConfigError(f"tool {name} must take `context` first")
     fields: dict[str, Any] = {}
     for parameter in parameters[1:]:
+        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD) or hasattr(BaseModel, parameter.name):
+            raise ConfigError(f"tool {name}: no parameter can be called {str(parameter).split(':')[0]}")
         hint = hints.get(parameter.name)
         if hint is None or get_origin(hint) is not Annotated or not _described(hint):
             raise ConfigError(f"tool {name}: parameter {parameter.name} wants Annotated[type, Field(description=…)]")
