@@ -89,9 +89,20 @@ def _next_with_look(panels: Any, item: Item, seed: int, index: int, split: Split
 
 
 def batches(
-    chat: ChatFormat, curriculum: Curriculum, vision: VisionConfig, *, size: int, seed: int, start: int, split: Split
+    chat: ChatFormat,
+    curriculum: Curriculum,
+    vision: VisionConfig,
+    *,
+    size: int,
+    seed: int,
+    start: int,
+    split: Split,
+    stride: int = 1,
 ) -> Iterator[Batch]:
-    """Endless batches from sample number `start` on; examples wait in a bucket per task and number of pictures."""
+    """Endless batches of the samples `start`, `start + stride`, …: what is drawn depends on a sample's number alone.
+
+    Examples wait in a bucket per task and number of pictures until `size` of a kind are there.
+    """
     buckets: dict[tuple[str, int], list[Example]] = defaultdict(list)
     index = start
     while True:
@@ -99,7 +110,7 @@ def batches(
         example = draw_example(chat, task, seed, index, split)
         bucket = buckets[task, len(example.views)]
         bucket.append(example)
-        index += 1
+        index += stride
         if len(bucket) == size:
             yield collate(task, bucket, chat, vision)
             bucket.clear()

@@ -1,8 +1,8 @@
 """Dense labels: what the generator knows about every patch of every picture, and the small heads that are asked for it.
 
 On answers alone nothing is learned in the time two cores have (32,000 crops, two settings). Two things the generator
-knows anyway make the encoder read: which glyph stands in each quarter of each patch, and which glyphs' word vectors a picture token
-should resemble. The heads are dropped at export.
+knows anyway make the encoder read: which glyph stands in each quarter of each patch, and which glyphs' word vectors a
+picture token should resemble. The heads are dropped at export.
 Legend: N tiles, P patches of a tile, Q quarters of a patch, L tokens of a tile, C encoder width, D decoder width,
 Y glyph classes.
 """
@@ -71,8 +71,8 @@ class DenseHeads(nn.Module):
         scores = self.glyph(patches_NPC).float().unflatten(-1, shares.shape[-2:]).log_softmax(-1)
         glyph_loss = -(shares * self.weights * scores).sum() / (shares * self.weights).sum()
 
-        side, factor = self.vision.grid, self.vision.shuffle
-        blocks = targets_NPQY[..., : len(ALIGNED)].amax(2).unflatten(1, (side // factor, factor, side // factor, factor))
+        tokens, factor = self.vision.grid // self.vision.shuffle, self.vision.shuffle  # along one side
+        blocks = targets_NPQY[..., : len(ALIGNED)].amax(2).unflatten(1, (tokens, factor, tokens, factor))
         present_NLA = blocks.transpose(2, 3).flatten(3, 4).amax(3).flatten(1, 2).float()
         logits_NLA = (tokens_NLD.float() @ words_VD[self.aligned_ids].float().T) * self.scale + self.bias
         weight = torch.tensor(10.0, device=logits_NLA.device)  # about one glyph in thirty-six is present

@@ -55,18 +55,21 @@ class Settings:
 
 
 class _Stream(IterableDataset[Batch]):
-    """Batches made beside the training step; worker w of W takes every W-th sample number by its own seed."""
+    """Batches made beside the training step; worker w of W takes every W-th sample number from w on."""
 
     def __init__(self, chat_folder: Path, vision: VisionConfig, settings: Settings, start: int) -> None:
         self.chat_folder, self.vision, self.settings, self.start = chat_folder, vision, settings, start
 
     def __iter__(self) -> Iterator[Batch]:
-        torch.set_num_threads(1)
         worker = torch.utils.data.get_worker_info()
-        number = worker.id if worker else 0
+        if worker:  # the cores belong to the training step
+            torch.set_num_threads(1)
+        number, stride = (worker.id, worker.num_workers) if worker else (0, 1)
         s, chat = self.settings, ChatFormat.open(self.chat_folder)
-        seed = s.seed + 7919 * number
-        return batches(chat, s.curriculum, self.vision, size=s.batch_size, seed=seed, start=self.start, split="train")
+        return batches(
+            chat, s.curriculum, self.vision, size=s.batch_size, seed=s.seed, start=self.start + number, split="train",
+            stride=stride,
+        )  # fmt: skip
 
 
 class Trainer:
@@ -204,7 +207,7 @@ class Trainer:
             log.write(json.dumps(line) + "\n")
 
     def save(self) -> None:
-        """Write everything a later leg needs, whole or not at all."""
+        """Write everything a later leg needs, each file whole or not at all."""
         tensors = {f"model.{n}": p.detach() for n, p in self.model.named_parameters()}
         tensors |= {f"heads.{n}": p.detach() for n, p in self.heads.named_parameters()}
         for number, state in self.optimizer.state_dict()["state"].items():
@@ -214,7 +217,9 @@ class Trainer:
         temporary.replace(self.folder / "state.safetensors")
         progress: dict[str, Any] = {"sample": self.sample, "step": self.step, "seconds": self.seconds}
         progress["settings"] = asdict(self.settings)
-        (self.folder / "progress.json").write_text(json.dumps(progress, indent=2) + "\n", encoding="utf-8")
+        temporary = self.folder / "progress.json.part"
+        temporary.write_text(json.dumps(progress, indent=2) + "\n", encoding="utf-8")
+        temporary.replace(self.folder / "progress.json")
 
     def resume(self) -> bool:
         """Go on from this folder's last checkpoint; False where there is none."""
@@ -234,7 +239,6 @@ class Trainer:
         progress = json.loads((self.folder / "progress.json").read_text(encoding="utf-8"))
         self.sample, self.step, self.seconds = progress["sample"], progress["step"], progress["seconds"]
         return True
-
 
     def start_from(self, folder: Path) -> None:
         """Begin with the weights of a model folder, as committed; heads and optimiser begin afresh."""
