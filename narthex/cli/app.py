@@ -19,11 +19,11 @@ from narthex.base.log import setup_logging
 from narthex.cli.ask import command as ask
 from narthex.cli.demo import command as demo
 from narthex.cli.doctor import command as doctor
+from narthex.cli.evaluate import EXIT_INTERRUPTED
 from narthex.cli.evaluate import command as evaluate
 from narthex.cli.models import command as models
 
 EXIT_BUG = 1
-EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 
 _PAIRED = ("-o", "--option")
 
@@ -71,13 +71,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         given = _join_pairs(list(sys.argv[1:] if arguments is None else arguments))
         code = typer.main.get_command(app).main(given or ["--help"], prog_name="narthex", standalone_mode=False)
         sys.stdout.flush()
-        return code if isinstance(code, int) else 0
-    except KeyboardInterrupt:
+        # Some versions of typer turn Ctrl-C into this exit code, others let it through.
+        return _interrupted() if code == EXIT_INTERRUPTED else code if isinstance(code, int) else 0
+    except (KeyboardInterrupt, typer.Abort):
         return _interrupted()
     except typer.Exit as end:
         return end.exit_code
-    except typer.Abort:
-        return _interrupted()
     except BrokenPipeError:
         # Whoever read our output has gone (`| head`). Python would complain once more when it flushes at the end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -9,25 +9,38 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from narthex.base.errors import InputError
 from narthex.cli.inputs import parse_options
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-EXIT_INTERRUPTED = 130
+DEFAULT_SEED = 1
+EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 
 
 def command(
     task: Annotated[str, typer.Argument(metavar="TASK", help="For example worlds.panels.")],
     mode: Annotated[str, typer.Option("--mode", metavar="A,B", help="Modes to compare.")] = "instant,thinking",
     limit: Annotated[int, typer.Option("--limit", metavar="N", help="Number of items.")] = 100,
-    seed: Annotated[str, typer.Option("--seed", metavar="S", help="Which items; another seed, fresh ones.")] = "1",
+    seed: Annotated[
+        str | None, typer.Option("--seed", metavar="S", help="Which items; another seed, fresh ones. Default: 1.")
+    ] = None,
     model: Annotated[
         str | None,
         typer.Option("--model", "-m", metavar="NAME|FOLDER", help="The model to ask. Default: narthex-nano."),
     ] = None,
     max_think: Annotated[
         str | None, typer.Option("--max-think", metavar="N", help="At most N tokens of thought an item.")
+    ] = None,
+    option: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--option",
+            "-o",
+            metavar="KEY VALUE",
+            help="Again for more: temperature, think_tokens, answer_tokens, tool_calls, wall_s.",
+        ),
     ] = None,
     device: Annotated[str | None, typer.Option("--device", metavar="NAME", help="cpu, cuda, cuda:1, mps.")] = None,
     items: Annotated[
@@ -43,21 +56,23 @@ def command(
     # The cheap refusals come before the model is opened.
     get_task(task)
     modes = [parse_mode(name.strip()) for name in mode.split(",") if name.strip()]
-    options = parse_options((), seed=seed, max_think=max_think)
+    options = parse_options(option or (), seed=seed, max_think=max_think)
+    if options.top_p is not None:
+        raise InputError("an evaluation has no top_p", hint="leave it out; temperature can be set")
     report = evaluate(
         task,
         modes,
         limit=limit,
-        seed=options.seed or 0,
+        seed=DEFAULT_SEED if options.seed is None else options.seed,
         backend=open_backend(model, device),
-        budget=options.budget() if max_think is not None else None,
+        temperature=options.temperature or 0.0,
+        budget=options.budget(),
         progress=_progress(),
     )
     if items is not None:
         report.write_items(items)
     print(json.dumps(report.to_json(), allow_nan=False) if as_json else report.table().rstrip())
     if report.partial:
-        print(f"interrupted after {report.n} of {limit} items", file=sys.stderr)
         raise typer.Exit(EXIT_INTERRUPTED)
 
 

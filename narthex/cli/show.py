@@ -10,6 +10,7 @@ from narthex.base.log import wants_colour
 if TYPE_CHECKING:
     from narthex.chat import Event, ImagePart, Ledger, RunFinished, RunStarted, ToolCall, ToolFinished
 
+UNREADABLE = "unreadable"  # the name that a call gets which could not be read (reason/agent.py)
 _DIM, _PLAIN = "\x1b[2m", "\x1b[0m"
 
 
@@ -30,9 +31,9 @@ class Teller:
         self.out, self.err = out, err
         self.has_colour = wants_colour(err)
         self.num_looks = 0
-        self._open: TextIO | None = None  # the stream whose line is not ended yet
-        self._streams = out.isatty()
-        self._has_said = False
+        self._is_out_seen = out.isatty() or out is err
+        self._streams = self._is_out_seen
+        self._has_said = self._out_open = self._err_open = False
         self._calls: dict[str, ToolCall] = {}
 
     def show(self, event: Event) -> None:
@@ -41,7 +42,7 @@ class Teller:
             case "run_started":
                 self._streams = self._streams or not event.tools
             case "thought_delta":
-                self._write(self.err, self._dim(clean(event.text)), event.text)
+                self._write_err(self._dim(clean(event.text)), is_line=False)
             case "tool_started":
                 self._calls[event.call.id] = event.call
             case "tool_finished":
@@ -49,61 +50,72 @@ class Teller:
             case "answer_started" if self._has_said and self._streams:
                 self.note("(said before a tool call, and withdrawn)")
             case "answer_delta" if self._streams:
-                self._has_said = True
-                self._write(self.out, self._for_out(event.text), event.text)
+                self._write_out(event.text)
             case "run_finished":
                 self._finish(event)
+            case "run_failed":
+                self.end_line()
 
     def note(self, text: str) -> None:
         """A line of ours, dim."""
-        self.end_line()
-        self._write(self.err, self._dim(text) + "\n", "\n")
+        self._write_err(self._dim(text) + "\n", is_line=True)
 
     def warn(self, text: str) -> None:
         """A line that should be seen."""
-        self.end_line()
-        self._write(self.err, f"warning: {clean(text)}\n", "\n")
+        self._write_err(f"warning: {clean(text)}\n", is_line=True)
 
     def end_line(self) -> None:
-        """Make the next word begin a line."""
-        if self._open is not None:
-            self._open.write("\n")
-            self._open.flush()
-            self._open = None
+        """Make the next word begin a line, where lines of `out` and `err` are seen together."""
+        if self._err_open:
+            self._end(self.err)
+        if self._out_open and self._is_out_seen:
+            self._end(self.out)
 
     def _finish(self, event: RunFinished) -> None:
         if not self._streams:
-            self._write(self.out, self._for_out(event.answer), event.answer or "-")
-        elif not event.answer and not self._has_said:
-            self._open = self.out  # an empty answer is an empty line
-        self.end_line()
+            self._write_out(event.answer)
+        if self._err_open:
+            self._end(self.err)
+        if self._out_open or not self._has_said:
+            self._end(self.out)  # an empty answer is an empty line
         if event.finish_reason == "length":
             self.note("(cut: the room for the reply ran out)")
         self.note(ledger_line(event.ledger))
 
     def _tell_tool(self, event: ToolFinished) -> None:
-        self.end_line()
-        pictures = [part for part in event.parts if part.type == "image"]
-        self.num_looks += len(pictures)
-        call = self._calls.get(event.call_id)
-        self.note(describe_tool(call, event, self.num_looks))
+        self.num_looks += sum(part.type == "image" for part in event.parts)
+        self.note(describe_tool(self._calls.get(event.call_id), event, self.num_looks))
 
-    def _write(self, stream: TextIO, text: str, raw: str) -> None:
-        """`raw` tells whether the line stays open: colour codes stand after the last line end."""
-        if not raw:
+    def _write_err(self, text: str, *, is_line: bool) -> None:
+        """A line of its own, or more of the thought, which leaves its line open."""
+        if not text:
             return
-        if self._open is not None and self._open is not stream:
+        if is_line or (self._out_open and self._is_out_seen):
             self.end_line()
-        stream.write(text)
+        self.err.write(text)
+        self.err.flush()
+        self._err_open = not is_line
+
+    def _write_out(self, text: str) -> None:
+        if not text:
+            return
+        if self._err_open and self._is_out_seen:
+            self._end(self.err)
+        # A file gets every character as the model wrote it; a terminal none that could drive it.
+        self.out.write(clean(text) if self._is_out_seen else text)
+        self.out.flush()
+        self._has_said = self._out_open = True
+
+    def _end(self, stream: TextIO) -> None:
+        stream.write("\n")
         stream.flush()
-        self._open = None if raw.endswith("\n") else stream
+        if stream is self.out:
+            self._out_open = False
+        if stream is self.err:
+            self._err_open = False
 
     def _dim(self, text: str) -> str:
         return f"{_DIM}{text}{_PLAIN}" if self.has_colour and text else text
-
-    def _for_out(self, text: str) -> str:
-        # A file gets every character as the model wrote it; a terminal none that could drive it.
-        return clean(text) if self.out.isatty() else text
 
 
 def describe_tool(call: ToolCall | None, event: ToolFinished, number: int) -> str:
@@ -112,7 +124,8 @@ def describe_tool(call: ToolCall | None, event: ToolFinished, number: int) -> st
     pictures: list[ImagePart] = [part for part in event.parts if part.type == "image"]
     if event.is_error or not pictures:
         said = " ".join(clean("".join(part.text for part in event.parts if part.type == "text")).split())
-        return f"{name} refused: {said.removeprefix('error: ')}" if event.is_error else f"{name}: {said}"
+        refused = f"{'call' if name == UNREADABLE else name} refused: {said.removeprefix('error: ')}"
+        return refused if event.is_error else f"{name}: {said}"
     sizes = ", ".join(f"{picture.width} x {picture.height} px" for picture in pictures)
     return f"look {number}: {_place(call, name)} ({sizes})"
 
