@@ -96,6 +96,8 @@ def _picture(item: Item) -> Image.Image:
 
 
 def _introduce(console: Console, draw: Draw, seed: int, path: Path, backend: Backend) -> None:
+    from rich.markup import escape
+
     from narthex.cli.blocks import can_show, half_blocks
 
     item, picture = draw.item, _picture(draw.item)
@@ -107,8 +109,8 @@ def _introduce(console: Console, draw: Draw, seed: int, path: Path, backend: Bac
     if view is not None and can_show(console):
         console.print(half_blocks(view))
         size = f"{view.width} x {view.height} px"
-        console.print(f"[dim]this is all of it that {backend.name} sees at first: {size}[/dim]\n")
-    console.print(f"[bold]{item.question}[/bold]\n")
+        console.print(f"[dim]this is all of it that {escape(backend.name)} sees at first: {size}[/dim]\n")
+    console.print(f"[bold]{escape(item.question)}[/bold]\n")
 
 
 def model_view(backend: Backend, picture: Image.Image) -> Image.Image | None:

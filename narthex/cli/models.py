@@ -33,10 +33,11 @@ def shipped_folder() -> Path:
 def places() -> list[Place]:
     """The shipped model and the folders of NARTHEX_HOME/models, by name; a name that is there twice stands for ours."""
     found = [Place(NANO, shipped_folder(), True)] if shipped_folder().is_dir() else []
-    home = narthex_home() / "models"
-    if home.is_dir():
-        found += [Place(path.name, path, False) for path in sorted(home.iterdir()) if path.is_dir()]
-    return found
+    try:
+        own = [path for path in sorted((narthex_home() / "models").iterdir()) if path.is_dir()]
+    except OSError:  # not there, or not to be looked into: then nothing in it can be named
+        own = []
+    return found + [Place(path.name, path, False) for path in own]
 
 
 def find_model(name: str | None) -> Path:

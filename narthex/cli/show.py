@@ -124,7 +124,8 @@ def describe_tool(call: ToolCall | None, event: ToolFinished, number: int) -> st
     pictures: list[ImagePart] = [part for part in event.parts if part.type == "image"]
     if event.is_error or not pictures:
         said = " ".join(clean("".join(part.text for part in event.parts if part.type == "text")).split())
-        refused = f"{'call' if name == UNREADABLE else name} refused: {said.removeprefix('error: ')}"
+        why = said.removeprefix("error: ").removeprefix(f"{name}: ")
+        refused = f"{'call' if name == UNREADABLE else name} refused: {why}"
         return refused if event.is_error else f"{name}: {said}"
     sizes = ", ".join(f"{picture.width} x {picture.height} px" for picture in pictures)
     return f"look {number}: {_place(call, name)} ({sizes})"

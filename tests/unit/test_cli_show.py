@@ -100,12 +100,12 @@ def test_a_model_cannot_drive_the_terminal_and_a_file_gets_what_it_wrote():
 
 def test_a_refused_call_and_a_cut_reply_are_said():
     refused = ToolFinished(
-        **AGENT, call_id="1", name="zoom", parts=(TextPart(text="error: box [1] is\nshort"),), is_error=True
+        **AGENT, call_id="1", name="zoom", parts=(TextPart(text="error: zoom: box [1] is\nshort"),), is_error=True
     )
     unread = refused.model_copy(update={"name": "unreadable"})
     _, err = show(run_of(refused, unread, answer="", finish_reason="length"), io.StringIO(), io.StringIO())
     assert "zoom refused: box [1] is short\n" in err
-    assert "call refused: box [1] is short\n" in err
+    assert "call refused: zoom: box [1] is short\n" in err
     assert "(cut: the room for the reply ran out)\n" in err
 
 
