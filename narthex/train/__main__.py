@@ -38,6 +38,7 @@ def panels(
     rate: Annotated[float, typer.Option(help="Peak learning rate.")] = 1e-3,
     seed: int = 1,
     start_from: Annotated[Path | None, typer.Option(help="A model folder whose weights begin the stage.")] = None,
+    start_sample: Annotated[int, typer.Option(help="With --start-from: where in the stage to begin.")] = 0,
     smoke: Annotated[bool, typer.Option(help="Short stages, to see that everything runs.")] = False,
 ) -> None:
     """Read, find, then look and answer: the first recipe, on the panels and edge worlds."""
@@ -54,7 +55,7 @@ def panels(
     settings = Settings(samples, batch_size, rate, workers=workers, seed=seed, curriculum=curriculum)
     trainer = Trainer(nano_config(ChatFormat.open(chat)), chat, folder, settings, torch.device(pick_device(None)))
     if not trainer.resume() and start_from is not None:
-        trainer.start_from(start_from)
+        trainer.start_from(start_from, start_sample)
     trainer.run(minutes * 60, sys.stdout)
     export(trainer.model, chat, folder / "model")
 

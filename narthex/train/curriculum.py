@@ -24,7 +24,7 @@ from narthex.evals.worlds.edge import carelessly
 from narthex.evals.worlds.item import Item, Look, Split
 from narthex.model import VisionConfig
 from narthex.tokens import ChatFormat, special
-from narthex.train.dense import glyph_targets
+from narthex.train.dense import asked_targets, glyph_targets
 from narthex.train.examples import IGNORED, Example, instant_example, reading_example, thinking_example
 
 TASKS = ("read", "find", "think", "instant", "edge")
@@ -49,8 +49,8 @@ class Curriculum:
 class Batch(NamedTuple):
     """B like examples, right-padded. N = pictures of all of them.
 
-    ids, labels (B, T) int64; tiles (N, 3, S, S); targets bool (N, P, Q, Y); known bool (N,): are
-    the picture's glyphs.
+    ids, labels (B, T) int64; tiles (N, 3, S, S); targets bool (N, P, Q, Y); asked bool (N, L);
+    known bool (N,): are the picture's glyphs.
     """
 
     task: str
@@ -58,6 +58,7 @@ class Batch(NamedTuple):
     labels: Tensor
     tiles: Tensor
     targets: Tensor
+    asked: Tensor
     known: Tensor
 
 
@@ -126,5 +127,5 @@ def collate(task: str, examples: list[Example], chat: ChatFormat, vision: Vision
     tiles = np.concatenate([example.tiles for example in examples])
     views = [view for example in examples for view in example.views]
     known = np.array([bool(view.glyphs) for view in views], dtype=bool)
-    arrays = (ids, labels, tiles, glyph_targets(views, vision), known)
+    arrays = (ids, labels, tiles, glyph_targets(views, vision), asked_targets(views, vision), known)
     return Batch(task, *(torch.from_numpy(array) for array in arrays))

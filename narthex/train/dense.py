@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import string
 from collections.abc import Iterable
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -44,36 +45,76 @@ def glyph_targets(views: Iterable[View], vision: VisionConfig) -> np.ndarray:
     return targets
 
 
+def asked_targets(views: Iterable[View], vision: VisionConfig) -> np.ndarray:
+    """Which picture tokens show a label that the question names: bool (pictures, L)."""
+    side, width = vision.grid // vision.shuffle, vision.patch_size * vision.shuffle
+    views = list(views)
+    targets = np.zeros((len(views), side**2), dtype=bool)
+    for row, view in enumerate(views):
+        scale = vision.image_size / max(view.picture.size) / width
+        for glyph in view.glyphs:
+            x, y = glyph.x * scale, glyph.y * scale
+            is_inside = min(x, y) >= 0 and max(x, y) < side
+            if is_inside and glyph.char in view.asked and glyph.height * scale * width >= LEGIBLE_PX:
+                targets[row, int(y) * side + int(x)] = True
+    return targets
+
+
+class DenseLosses(NamedTuple):
+    """Scalars: glyphs in patches, glyphs in picture tokens, tokens against word vectors."""
+
+    glyph: Tensor
+    token: Tensor
+    align: Tensor
+
+
 class DenseHeads(nn.Module):
-    """The glyph head over patches, and the scale and bias of the alignment between picture tokens and word vectors."""
+    """Small heads on patches, on picture tokens, and on picture tokens after the first decoder layers."""
 
     weights: Tensor
     aligned_ids: Tensor
 
-    def __init__(self, vision: VisionConfig, aligned_ids: list[int]) -> None:
+    def __init__(self, vision: VisionConfig, hidden_size: int, aligned_ids: list[int]) -> None:
         super().__init__()
         self.vision = vision
-        self.glyph = nn.Linear(vision.hidden_size, SLOTS**2 * (len(GLYPHS) + 1))
+        num_classes, num_slots = len(GLYPHS) + 1, SLOTS**2
+        self.glyph = nn.Linear(vision.hidden_size, num_slots * num_classes)
+        self.token = nn.Linear(hidden_size, num_slots * vision.shuffle**2 * num_classes)
+        self.asked = nn.Linear(hidden_size, 1)
         self.scale, self.bias = nn.Parameter(torch.tensor(1.0)), nn.Parameter(torch.tensor(-3.0))
         self.register_buffer("aligned_ids", torch.tensor(aligned_ids), persistent=False)
-        weights = torch.ones(len(GLYPHS) + 1)
+        weights = torch.ones(num_classes)
         weights[-1] = EMPTY_WEIGHT
         self.register_buffer("weights", weights, persistent=False)
 
-    def forward(
-        self, patches_NPC: Tensor, tokens_NLD: Tensor, words_VD: Tensor, targets_NPQY: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """(glyph loss, alignment loss), scalars. Targets: bool (N, P, Q, Y) as `glyph_targets` makes them."""
-        targets = targets_NPQY.float()
-        is_empty = (targets.sum(-1, keepdim=True) == 0).float()
-        shares = torch.cat([targets, is_empty], dim=-1)
-        shares = shares / shares.sum(-1, keepdim=True)
-        scores = self.glyph(patches_NPC).float().unflatten(-1, shares.shape[-2:]).log_softmax(-1)
-        glyph_loss = -(shares * self.weights * scores).sum() / (shares * self.weights).sum()
-
-        tokens, factor = self.vision.grid // self.vision.shuffle, self.vision.shuffle  # along one side
-        blocks = targets_NPQY[..., : len(ALIGNED)].amax(2).unflatten(1, (tokens, factor, tokens, factor))
-        present_NLA = blocks.transpose(2, 3).flatten(3, 4).amax(3).flatten(1, 2).float()
+    def forward(self, patches_NPC: Tensor, tokens_NLD: Tensor, words_VD: Tensor, targets_NPQY: Tensor) -> DenseLosses:
+        """What encoder and picture tokens know of the glyphs. Targets: bool (N, P, Q, Y), see `glyph_targets`."""
+        targets_NLRY = self._by_token(targets_NPQY)
+        present_NLA = targets_NLRY[..., : len(ALIGNED)].amax(2).float()
         logits_NLA = (tokens_NLD.float() @ words_VD[self.aligned_ids].float().T) * self.scale + self.bias
         weight = torch.tensor(10.0, device=logits_NLA.device)  # about one glyph in thirty-six is present
-        return glyph_loss, F.binary_cross_entropy_with_logits(logits_NLA, present_NLA, pos_weight=weight)
+        return DenseLosses(
+            self._glyph_loss(self.glyph(patches_NPC), targets_NPQY),
+            self._glyph_loss(self.token(tokens_NLD), targets_NLRY),
+            F.binary_cross_entropy_with_logits(logits_NLA, present_NLA, pos_weight=weight),
+        )
+
+    def asked_loss(self, hidden_NLD: Tensor, targets_NL: Tensor) -> Tensor:
+        """Whether a picture token has found out, early in the decoder, that it shows what the question names."""
+        weight = torch.tensor(8.0, device=hidden_NLD.device)  # about one token in sixteen does
+        logits_NL = self.asked(hidden_NLD)[..., 0].float()
+        return F.binary_cross_entropy_with_logits(logits_NL, targets_NL.float(), pos_weight=weight)
+
+    def _by_token(self, targets_NPQY: Tensor) -> Tensor:
+        """Targets of patches gathered by the token they become: (N, P, Q, Y) -> (N, L, factor^2 * Q, Y)."""
+        side, factor = self.vision.grid, self.vision.shuffle
+        blocks = targets_NPQY.unflatten(1, (side // factor, factor, side // factor, factor))
+        return blocks.transpose(2, 3).flatten(3, 5).flatten(1, 2)
+
+    def _glyph_loss(self, scores: Tensor, targets: Tensor) -> Tensor:
+        """Cross entropy over slots, shared where a slot holds several: (…, slots * (Y + 1)), bool (…, slots, Y)."""
+        found = targets.float()
+        shares = torch.cat([found, (found.sum(-1, keepdim=True) == 0).float()], dim=-1)
+        weighted = shares / shares.sum(-1, keepdim=True) * self.weights
+        logs = scores.float().unflatten(-1, shares.shape[-2:]).log_softmax(-1)
+        return -(weighted * logs).sum() / weighted.sum()

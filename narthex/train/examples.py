@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -14,6 +15,7 @@ from narthex.evals.worlds import Crop, Glyph, Item, Look
 from narthex.tokens import ChatFormat, special
 
 IGNORED = -100  # the label of a token that is not learned, in PyTorch's cross entropy
+_NAMED = re.compile(r"\bFind ([A-Z])\b|\b([A-Z]) reads\b")
 READ_PROMPT = "Read."  # the question of the reading curriculum
 
 # Only names reach the model (its chat template writes `zoom(box, image)`), so this stands for the tool.
@@ -29,6 +31,7 @@ class View(NamedTuple):
 
     picture: Image.Image
     glyphs: tuple[Glyph, ...]
+    asked: frozenset[str] = frozenset()  # labels that the question is about
 
 
 class Example(NamedTuple):
@@ -62,7 +65,7 @@ def zoomed(view: View, box: tuple[int, int, int, int]) -> View:
     """What the zoom tool returns for `box`, and the glyphs on it."""
     left, top, right, bottom = Box(*box).pixels(view.picture.width, view.picture.height)
     glyphs = tuple(Glyph(g.char, g.x - left, g.y - top, g.height) for g in view.glyphs)
-    return View(view.picture.crop((left, top, right, bottom)), glyphs)
+    return View(view.picture.crop((left, top, right, bottom)), glyphs, view.asked)
 
 
 def thinking_example(chat: ChatFormat, item: Item, *, num_looks: int | None = None) -> Example:
@@ -102,7 +105,12 @@ def _question(item: Item, shelf: Shelf) -> Message:
     text = TextPart(text=item.question)
     if item.picture is None:
         return Message(role="user", parts=(text,))
-    return Message(role="user", parts=(text, shelf.add(View(item.picture, item.glyphs))))
+    return Message(role="user", parts=(text, shelf.add(View(item.picture, item.glyphs, asked_labels(item)))))
+
+
+def asked_labels(item: Item) -> frozenset[str]:
+    """The labels that a panel's demonstration looks for or states: "Find C.", "C reads 347."."""
+    return frozenset(found for step in item.trace for pair in _NAMED.findall(step.thought) for found in pair if found)
 
 
 def _render(chat: ChatFormat, messages: Sequence[Message], shelf: Shelf, *, thinking: bool) -> Example:

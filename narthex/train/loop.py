@@ -17,7 +17,7 @@ from typing import Any, TextIO
 import safetensors.torch
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset
 
 from narthex.evals.worlds import get_world
@@ -44,7 +44,10 @@ class Settings:
     weight_decay: float = 0.05
     clip_norm: float = 1.0
     glyph_weight: float = 0.4
+    token_weight: float = 0.4
     align_weight: float = 1.2
+    asked_weight: float = 1.0
+    asked_layer: int = 1  # whose output must know which picture tokens are asked about; later layers then point
     balance_weight: float = 0.02
     seed: int = 1
     checkpoint_s: float = 240.0
@@ -89,11 +92,16 @@ class Trainer:
         self.model = Transformer(config).to(device)
         self.model.init_weights(settings.seed)
         aligned = [self.chat.encode(char)[0] for char in ALIGNED]
-        self.heads = DenseHeads(self.vision, aligned).to(device)
+        self.heads = DenseHeads(self.vision, config.text.hidden_size, aligned).to(device)
         self.optimizer = torch.optim.AdamW(self._groups(), lr=settings.learning_rate, betas=(0.9, 0.95), fused=True)
         self.sample, self.step, self.seconds = 0, 0, 0.0
         self._leg_steps = 0
+        self._early = torch.empty(0)  # output of layer `asked_layer` of the last forward pass, (B, T, D)
+        self.model.language_model.model.layers[settings.asked_layer].register_forward_hook(self._keep_early)
         folder.mkdir(parents=True, exist_ok=True)
+
+    def _keep_early(self, layer: nn.Module, inputs: tuple[Any, ...], output: tuple[Tensor, Any]) -> None:
+        self._early = output[0]
 
     def _groups(self) -> list[dict[str, Any]]:
         """Matrices decay; norms, biases, positions and embeddings do not."""
@@ -106,7 +114,7 @@ class Trainer:
 
     def loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss to go down, and its parts as scalars; accuracy is of learned tokens under teacher forcing."""
-        ids, labels = batch.ids.to(self.device), batch.labels.to(self.device)
+        s, ids, labels = self.settings, batch.ids.to(self.device), batch.labels.to(self.device)
         parts: dict[str, Tensor] = {}
         total = ids.new_zeros((), dtype=torch.float32)
         pictures = None
@@ -115,10 +123,16 @@ class Trainer:
             if batch.known.any():
                 known, targets = batch.known.to(self.device), batch.targets[batch.known].to(self.device)
                 words = self.model.language_model.model.embed_tokens.weight
-                parts["glyph"], parts["align"] = self.heads(sight.patches_NPC[known], pictures[known], words, targets)
-                total = self.settings.glyph_weight * parts["glyph"] + self.settings.align_weight * parts["align"]
+                dense = self.heads(sight.patches_NPC[known], pictures[known], words, targets)
+                parts |= dense._asdict()
+                total = s.glyph_weight * dense.glyph + s.token_weight * dense.token + s.align_weight * dense.align
         memory = Fresh(ids.shape[0], ids.shape[1], self.device)
         hidden, routings = self.model.decode(self.model.embed(ids, pictures), memory)
+        if batch.task != "read" and batch.known.any():
+            places = ids == self.config.image_token_index
+            early_NLD = self._early[places].unflatten(0, batch.asked.shape)
+            parts["asked"] = self.heads.asked_loss(early_NLD[batch.known], batch.asked[batch.known].to(self.device))
+            total = total + s.asked_weight * parts["asked"]
         # the vector at place t predicts the id at t + 1; only those that count reach the product with the vocabulary
         learned = labels[:, 1:] != IGNORED
         logits_MV, targets_M = self.model.score(hidden[:, :-1][learned]).float(), labels[:, 1:][learned]
@@ -126,7 +140,7 @@ class Trainer:
         parts["accuracy"] = (logits_MV.argmax(-1) == targets_M).float().mean().detach()
         active = self.config.text.num_experts_per_tok
         parts["balance"] = torch.stack([balance_loss(r.logits_NE, active) for r in routings]).mean()
-        return total + parts["words"] + self.settings.balance_weight * parts["balance"], parts
+        return total + parts["words"] + s.balance_weight * parts["balance"], parts
 
     def rate(self) -> float:
         """Learning rate now: warm-up after every start, held, then straight down to zero over the last share."""
@@ -240,8 +254,9 @@ class Trainer:
         self.sample, self.step, self.seconds = progress["sample"], progress["step"], progress["seconds"]
         return True
 
-    def start_from(self, folder: Path) -> None:
-        """Begin with the weights of a model folder, as committed; heads and optimiser begin afresh."""
+    def start_from(self, folder: Path, sample: int = 0) -> None:
+        """Begin at `sample` with the weights of a model folder, as committed; heads and optimiser begin afresh."""
+        self.sample = sample
         self.model.load_state_dict(open_model(folder, dtype=torch.float32).model.state_dict())
 
 
