@@ -253,7 +253,7 @@ def _unsupported(text: TextConfig, text_raw: Mapping[str, Any], vision_raw: Mapp
     for where, raw, known in (("text", text_raw, "silu"), ("vision", vision_raw, "gelu")):
         if raw.get("hidden_act", known) != known:
             found.append(f"hidden_act of {where}_config is {raw['hidden_act']!r}, and only {known!r} is known")
-    kinds = ["chunked_attention" if text.uses_rope(i) else "full_attention" for i in range(text.num_hidden_layers)]
+    kinds = ["chunked_attention" if uses_rope else "full_attention" for uses_rope in text.no_rope_layers]
     if text_raw.get("layer_types") not in (None, kinds):
         found.append("layer_types contradicts no_rope_layers (1 is chunked_attention, 0 is full_attention)")
     return found
