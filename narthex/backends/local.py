@@ -100,8 +100,9 @@ class LocalBackend:
     def _room(self, num_prompt: int, request: TurnRequest, thinking: bool) -> Room:
         """Share what the context leaves: the answer's reserve first, thought from the rest."""
         left = self.context_tokens - num_prompt
-        wanted = left if request.answer_tokens is None else request.answer_tokens
-        reserve = min(answer_reserve(self.context_tokens), wanted)
+        reserve = answer_reserve(self.context_tokens)
+        if request.answer_tokens is not None:
+            reserve = min(reserve, request.answer_tokens)
         if left < max(1, min(reserve, MIN_ANSWER_TOKENS)):
             raise ContextOverflowError(
                 f"the conversation takes {num_prompt} tokens, and {self.name} has {self.context_tokens} for it "
@@ -111,7 +112,7 @@ class LocalBackend:
         think = max(0, left - reserve) if thinking else 0
         if request.think_tokens is not None:
             think = min(think, request.think_tokens)
-        return Room(think, wanted, left)
+        return Room(think, left if request.answer_tokens is None else request.answer_tokens, left)
 
     def flops(self, num_tokens: int) -> float:
         """Multiplications and additions of the decoder's matrices: 2 per active parameter and token."""

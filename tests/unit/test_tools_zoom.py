@@ -1,0 +1,149 @@
+"""The contract of tools, and zoom: what the model is told, what it may say, and what it gets back."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import pytest
+from PIL import Image
+from pydantic import Field
+
+from narthex.base.errors import ConfigError, ModelMistake
+from narthex.chat import ImagePart, TextPart
+from narthex.chat.boxes import Box
+from narthex.tokens.gallery import Gallery, MemoryBlobs
+from narthex.tools import tool, zoom
+
+Count = Annotated[int, Field(ge=1, description="how many")]
+
+
+class Table:
+    """A ToolContext over pictures in memory."""
+
+    def __init__(self, *pictures: Image.Image) -> None:
+        self.gallery = Gallery(MemoryBlobs())
+        self.pictures = [self.gallery.add_image(picture) for picture in pictures]
+
+    @property
+    def num_pictures(self) -> int:
+        return len(self.pictures)
+
+    def open_picture(self, index: int) -> Image.Image:
+        if not 0 <= index < len(self.pictures):
+            raise ModelMistake(f"there is no picture {index}")
+        return self.gallery.load(self.pictures[index])
+
+    def keep_picture(self, image: Image.Image) -> ImagePart:
+        self.pictures.append(self.gallery.add_image(image))
+        return self.pictures[-1]
+
+
+def quarters() -> Image.Image:
+    """200 x 100 pixels, each quarter in a colour of its own."""
+    picture = Image.new("RGB", (200, 100))
+    for place, colour in (((0, 0), "red"), ((100, 0), "lime"), ((0, 50), "blue"), ((100, 50), "white")):
+        picture.paste(colour, (*place, place[0] + 100, place[1] + 50))
+    return picture
+
+
+def test_a_crop_comes_back_in_full_detail():
+    table = Table(Image.new("RGB", (50, 50)), quarters())
+    (part,) = zoom.call(table, {"box": [500, 0, 1000, 500], "image": 1})
+    assert (part.width, part.height, part.media_type) == (100, 50, "image/png")
+    assert table.gallery.load(part).getcolors() == [(5000, (0, 255, 0))]
+    assert table.num_pictures == 3
+    (again,) = zoom.call(table, {"box": [0, 0, 100, 1000], "image": 2})  # a look into a look
+    assert (again.width, again.height) == (10, 50)
+    (first,) = zoom.call(table, {"box": [0, 0, 1000, 1000]})  # the first picture is the default
+    assert (first.width, first.height) == (50, 50)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({}, "box: field required"),
+        ({"box": [0, 0, 500]}, "box"),
+        ({"box": [0, 0, 500, 1001]}, "less than or equal to 1000"),
+        ({"box": [-1, 0, 500, 500]}, "greater than or equal to 0"),
+        ({"box": ["left", 0, 500, 500]}, "valid integer"),
+        ({"box": "0 0 10 10"}, "box"),
+        ({"box": [500, 0, 500, 500]}, "is empty"),
+        ({"box": [600, 0, 500, 500]}, "is empty"),
+        ({"box": [0, 0, 4, 1000]}, "1 x 100 pixels"),
+        ({"box": [0, 0, 500, 500], "image": 1}, "there is no picture 1"),
+        ({"box": [0, 0, 500, 500], "image": -1}, "greater than or equal to 0"),
+        ({"boxes": [0, 0, 500, 500]}, "did you mean box?"),
+        ({"box": [0, 0, 500, 500], "picture": 0}, "picture: extra inputs are not permitted"),
+    ],
+)
+def test_mistakes_come_back_in_one_line(arguments, words):
+    table = Table(quarters())
+    with pytest.raises(ModelMistake) as caught:
+        zoom.call(table, arguments)
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert table.num_pictures == 1, "a refused look keeps nothing"
+
+
+def test_what_the_model_is_told_of_zoom():
+    assert (zoom.spec.name, list(zoom.spec.parameters["properties"])) == ("zoom", ["box", "image"])
+    assert zoom.spec.parameters["required"] == ["box"]
+    assert zoom.spec.parameters["additionalProperties"] is False
+    assert all("title" not in field and field["description"] for field in zoom.spec.parameters["properties"].values())
+    assert zoom.spec.description.startswith("Look closely at a part of a picture")
+
+
+def test_a_box_holds_all_that_it_touches():
+    assert Box(1, 1, 999, 999).pixels(200, 100) == (0, 0, 200, 100)
+    assert Box(0, 0, 1000, 1000).pixels(7, 3) == (0, 0, 7, 3)
+    assert Box(500, 500, 501, 501).pixels(10, 10) == (5, 5, 6, 6)
+    assert Box(0, 0, 1001, 5).problem() == "box [0, 0, 1001, 5] leaves 0..1000"
+    assert Box(0, 0, 10, 10).problem() is None
+
+
+def test_a_function_becomes_a_tool():
+    @tool
+    def repeat(context: object, word: Annotated[str, Field(description="what")], times: Count = 2) -> list[TextPart]:
+        """Say a word
+        more than once.
+
+        This paragraph is for people.
+        """
+        return [TextPart(text=word * times)]
+
+    assert repeat.spec.description == "Say a word more than once."
+    assert repeat.call(Table(), {"word": "ho "}) == (TextPart(text="ho ho "),)
+    assert repeat.call(Table(), {"word": "ho", "times": 1}) == (TextPart(text="ho"),)
+    with pytest.raises(ModelMistake, match=r"repeat: word: field required; times: .*greater than or equal to 1"):
+        repeat.call(Table(), {"times": 0})
+
+
+def test_a_tool_that_says_too_little_is_refused_when_it_is_defined():
+    def silent(context: object) -> list[TextPart]:
+        return []
+
+    def homeless(times: Count) -> list[TextPart]:
+        """Lacks its context."""
+        return []
+
+    def vague(context: object, times: int) -> list[TextPart]:
+        """Says not what its parameter is."""
+        return []
+
+    def open_ended(context: object, *times: Count) -> list[TextPart]:
+        """Takes anything."""
+        return []
+
+    def hiding(context: object, copy: Count) -> list[TextPart]:
+        """Has a parameter that every model of arguments has already."""
+        return []
+
+    for function, words in (
+        (silent, "no docstring"),
+        (homeless, "must take `context` first"),
+        (vague, "parameter times wants Annotated"),
+        (open_ended, r"\*times"),
+        (hiding, "copy"),
+    ):
+        with pytest.raises(ConfigError, match=words):
+            tool(function)
