@@ -179,7 +179,7 @@ async def test_a_deadline_ends_the_turn_with_what_there_is(endless, monkeypatch)
     slowly(endless, monkeypatch, 0.05)
     began = time.monotonic()
     _, some = await turn(endless, asks(deadline_s=0.3))
-    assert 0.3 <= time.monotonic() - began < 0.6
+    assert 0.3 <= time.monotonic() - began < 1.3
     assert some.finish_reason == "length" and 1 <= some.usage.answer_tokens <= 7
 
 
@@ -224,7 +224,7 @@ async def test_turns_wait_for_each_other_but_not_beyond_their_deadline(endless, 
     await asyncio.sleep(0.05)
     began = time.monotonic()
     _, late = await turn(endless, asks(deadline_s=0.1))
-    assert time.monotonic() - began < 0.3 and late.usage.answer_tokens == 0
+    assert 0.1 <= time.monotonic() - began < 1.1 and late.usage.answer_tokens == 0
     _, second = await turn(endless, asks(answer_tokens=3))
     assert first.done() and (await first)[1].usage.answer_tokens == 12
     assert second.usage.answer_tokens == 3
