@@ -35,7 +35,7 @@ class Curriculum:
     """Stage borders in samples, and the tasks' weights in each stage, in the order of TASKS."""
 
     read_until: int = 32_000
-    find_until: int = 96_000
+    find_until: int = 128_000
     read_weights: tuple[float, ...] = (1.0, 0.0, 0.0, 0.0, 0.0)
     find_weights: tuple[float, ...] = (0.45, 0.55, 0.0, 0.0, 0.0)
     mix_weights: tuple[float, ...] = (0.08, 0.12, 0.36, 0.36, 0.08)
@@ -49,7 +49,7 @@ class Curriculum:
 class Batch(NamedTuple):
     """B like examples, right-padded. N = pictures of all of them.
 
-    ids, labels (B, T) int64; tiles (N, 3, S, S); targets bool (N, P, Q, Y); asked bool (N, L);
+    ids, labels (B, T) int64; tiles (N, 3, S, S); targets bool (N, P, Q, Y); asked int64 (N, L, 3);
     known bool (N,): are the picture's glyphs.
     """
 

@@ -18,8 +18,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from narthex.chat.boxes import SIDE
+from narthex.evals.worlds.panels import BOX_STEP
 from narthex.model import VisionConfig
-from narthex.train.examples import View
+from narthex.train.examples import IGNORED, View
 
 GLYPHS = string.digits + string.ascii_uppercase + string.ascii_lowercase + ".-/%°:"
 ALIGNED = string.digits + string.ascii_uppercase  # glyphs that are one token each, whatever stands beside them
@@ -46,17 +48,23 @@ def glyph_targets(views: Iterable[View], vision: VisionConfig) -> np.ndarray:
 
 
 def asked_targets(views: Iterable[View], vision: VisionConfig) -> np.ndarray:
-    """Which picture tokens show a label that the question names: bool (pictures, L)."""
+    """Of each picture token: does it show a label that the question names, and where would one look for it?
+
+    int64 (pictures, L, 3): 0 or 1; left and top of that look in steps of BOX_STEP, IGNORED where none is to be taken.
+    """
     side, width = vision.grid // vision.shuffle, vision.patch_size * vision.shuffle
     views = list(views)
-    targets = np.zeros((len(views), side**2), dtype=bool)
+    targets = np.full((len(views), side**2, 3), IGNORED, dtype=np.int64)
+    targets[..., 0] = 0
     for row, view in enumerate(views):
         scale = vision.image_size / max(view.picture.size) / width
         for glyph in view.glyphs:
             x, y = glyph.x * scale, glyph.y * scale
             is_inside = min(x, y) >= 0 and max(x, y) < side
             if is_inside and glyph.char in view.asked and glyph.height * scale * width >= LEGIBLE_PX:
-                targets[row, int(y) * side + int(x)] = True
+                corner = view.asked[glyph.char]
+                steps = [IGNORED, IGNORED] if corner is None else [edge // BOX_STEP for edge in corner]
+                targets[row, int(y) * side + int(x)] = [1, *steps]
     return targets
 
 
@@ -80,7 +88,7 @@ class DenseHeads(nn.Module):
         num_classes, num_slots = len(GLYPHS) + 1, SLOTS**2
         self.glyph = nn.Linear(vision.hidden_size, num_slots * num_classes)
         self.token = nn.Linear(hidden_size, num_slots * vision.shuffle**2 * num_classes)
-        self.asked = nn.Linear(hidden_size, 1)
+        self.asked = nn.Linear(hidden_size, 1 + 2 * (SIDE // BOX_STEP))
         self.scale, self.bias = nn.Parameter(torch.tensor(1.0)), nn.Parameter(torch.tensor(-3.0))
         self.register_buffer("aligned_ids", torch.tensor(aligned_ids), persistent=False)
         weights = torch.ones(num_classes)
@@ -99,11 +107,16 @@ class DenseHeads(nn.Module):
             F.binary_cross_entropy_with_logits(logits_NLA, present_NLA, pos_weight=weight),
         )
 
-    def asked_loss(self, hidden_NLD: Tensor, targets_NL: Tensor) -> Tensor:
-        """Whether a picture token has found out, early in the decoder, that it shows what the question names."""
-        weight = torch.tensor(8.0, device=hidden_NLD.device)  # about one token in sixteen does
-        logits_NL = self.asked(hidden_NLD)[..., 0].float()
-        return F.binary_cross_entropy_with_logits(logits_NL, targets_NL.float(), pos_weight=weight)
+    def asked_loss(self, hidden_NLD: Tensor, targets_NL3: Tensor) -> tuple[Tensor, Tensor]:
+        """Has a picture token found out, early in the decoder, that it shows what is asked, and where to look?"""
+        scores = self.asked(hidden_NLD).float()
+        weight = torch.tensor(8.0, device=hidden_NLD.device)  # about one token in sixteen shows it
+        shown = F.binary_cross_entropy_with_logits(scores[..., 0], targets_NL3[..., 0].float(), pos_weight=weight)
+        corners = scores[..., 1:].unflatten(-1, (2, -1))[targets_NL3[..., 1] != IGNORED]
+        if not len(corners):
+            return shown, shown.new_zeros(())
+        wanted = targets_NL3[targets_NL3[..., 1] != IGNORED][:, 1:]
+        return shown, F.cross_entropy(corners.flatten(0, 1), wanted.flatten())
 
     def _by_token(self, targets_NPQY: Tensor) -> Tensor:
         """Targets of patches gathered by the token they become: (N, P, Q, Y) -> (N, L, factor^2 * Q, Y)."""

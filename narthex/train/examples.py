@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
@@ -15,7 +16,8 @@ from narthex.evals.worlds import Crop, Glyph, Item, Look
 from narthex.tokens import ChatFormat, special
 
 IGNORED = -100  # the label of a token that is not learned, in PyTorch's cross entropy
-_NAMED = re.compile(r"\bFind ([A-Z])\b|\b([A-Z]) reads\b")
+_NAMED = re.compile(r"\b([A-Z]) reads\b|\bFind ([A-Z])\b")
+Corner = tuple[int, int]  # left and top of a look's box, in thousandths
 READ_PROMPT = "Read."  # the question of the reading curriculum
 
 # Only names reach the model (its chat template writes `zoom(box, image)`), so this stands for the tool.
@@ -31,7 +33,7 @@ class View(NamedTuple):
 
     picture: Image.Image
     glyphs: tuple[Glyph, ...]
-    asked: frozenset[str] = frozenset()  # labels that the question is about
+    asked: Mapping[str, Corner | None] = MappingProxyType({})  # labels that the question is about, and where to look
 
 
 class Example(NamedTuple):
@@ -65,7 +67,7 @@ def zoomed(view: View, box: tuple[int, int, int, int]) -> View:
     """What the zoom tool returns for `box`, and the glyphs on it."""
     left, top, right, bottom = Box(*box).pixels(view.picture.width, view.picture.height)
     glyphs = tuple(Glyph(g.char, g.x - left, g.y - top, g.height) for g in view.glyphs)
-    return View(view.picture.crop((left, top, right, bottom)), glyphs, view.asked)
+    return View(view.picture.crop((left, top, right, bottom)), glyphs, dict.fromkeys(view.asked))
 
 
 def thinking_example(chat: ChatFormat, item: Item, *, num_looks: int | None = None) -> Example:
@@ -108,9 +110,16 @@ def _question(item: Item, shelf: Shelf) -> Message:
     return Message(role="user", parts=(text, shelf.add(View(item.picture, item.glyphs, asked_labels(item)))))
 
 
-def asked_labels(item: Item) -> frozenset[str]:
-    """The labels that a panel's demonstration looks for or states: "Find C.", "C reads 347."."""
-    return frozenset(found for step in item.trace for pair in _NAMED.findall(step.thought) for found in pair if found)
+def asked_labels(item: Item) -> dict[str, Corner | None]:
+    """The labels that a demonstration states ("C reads 347.") or looks for ("Find C."), then with the look's corner."""
+    asked: dict[str, Corner | None] = {}
+    for step in item.trace:
+        for stated, sought in _NAMED.findall(step.thought):
+            if sought and isinstance(step, Look):
+                asked[sought] = (step.box[0], step.box[1])
+            else:
+                asked.setdefault(stated, None)
+    return asked
 
 
 def _render(chat: ChatFormat, messages: Sequence[Message], shelf: Shelf, *, thinking: bool) -> Example:

@@ -47,6 +47,7 @@ class Settings:
     token_weight: float = 0.4
     align_weight: float = 1.2
     asked_weight: float = 1.0
+    corner_weight: float = 0.3
     asked_layer: int = 1  # whose output must know which picture tokens are asked about; later layers then point
     balance_weight: float = 0.02
     seed: int = 1
@@ -130,9 +131,10 @@ class Trainer:
         hidden, routings = self.model.decode(self.model.embed(ids, pictures), memory)
         if batch.task != "read" and batch.known.any():
             places = ids == self.config.image_token_index
-            early_NLD = self._early[places].unflatten(0, batch.asked.shape)
-            parts["asked"] = self.heads.asked_loss(early_NLD[batch.known], batch.asked[batch.known].to(self.device))
-            total = total + s.asked_weight * parts["asked"]
+            early_NLD = self._early[places].unflatten(0, batch.asked.shape[:2])[batch.known]
+            asked = self.heads.asked_loss(early_NLD, batch.asked[batch.known].to(self.device))
+            parts["asked"], parts["corner"] = asked
+            total = total + s.asked_weight * (parts["asked"] + s.corner_weight * parts["corner"])
         # the vector at place t predicts the id at t + 1; only those that count reach the product with the vocabulary
         learned = labels[:, 1:] != IGNORED
         logits_MV, targets_M = self.model.score(hidden[:, :-1][learned]).float(), labels[:, 1:][learned]
