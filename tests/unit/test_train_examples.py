@@ -12,6 +12,7 @@ from PIL import Image
 
 from narthex.chat import ImagePart, Message
 from narthex.evals.worlds import Answer, Glyph, Item, Look, get_world
+from narthex.evals.worlds.panels import BOX_STEP
 from narthex.model import VisionConfig
 from narthex.tokens import ChatFormat, special
 from narthex.tokens.special import SPECIAL_TOKENS
@@ -172,12 +173,15 @@ def test_dense_losses_fall_to_nothing_when_all_is_known():
 
 def test_what_the_question_names_is_asked_for_in_its_token():
     """200 pixels become 16, in tokens of 8: C at (30, 80) stands in the first; the 7 in the second is not named."""
-    found = item(Look("Find C.", (0, 0, 500, 500)), Answer("C reads 12.", "12"))
-    assert found.picture is not None and asked_labels(found) == {"C"}
-    view = View(found.picture, tuple(glyph._replace(height=90.0) for glyph in found.glyphs), asked_labels(found))
-    assert asked_targets([view], VISION).tolist() == [[True, False, False, False]]
-    assert asked_targets([view._replace(asked=frozenset("7"))], VISION).tolist() == [[False, True, False, False]]
-    assert not asked_targets([view._replace(asked=frozenset("X"))], VISION).any()
+    found = item(Look("Find C.", (300, 40, 800, 540)), Answer("C reads 12.", "12"))
+    assert found.picture is not None and asked_labels(found) == {"C": (300, 40)}
+    glyphs = tuple(glyph._replace(height=90.0) for glyph in found.glyphs)
+    targets = asked_targets([View(found.picture, glyphs, asked_labels(found))], VISION)[0]
+    assert targets.tolist() == [[1, 300 // BOX_STEP, 40 // BOX_STEP], *[[0, IGNORED, IGNORED]] * 3]
+    targets = asked_targets([View(found.picture, glyphs, {"7": None})], VISION)[0]
+    assert targets.tolist() == [[0, IGNORED, IGNORED], [1, IGNORED, IGNORED], *[[0, IGNORED, IGNORED]] * 2]
+    closer = zoomed(View(found.picture, glyphs, asked_labels(found)), (0, 0, 1000, 1000))
+    assert closer.asked == {"C": None}, "where to look is asked of the first picture alone"
 
 
 def test_the_curriculum_moves_through_its_stages():
