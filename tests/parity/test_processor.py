@@ -1,12 +1,10 @@
 """Ids, pixels and templates equal those of transformers' Llama 4 processor.
 
-Its image code needs torchvision, whose published wheel does not load its compiled part beside a CPU build of torch.
-That part is not used here; two of its operators only have to be declared before the import.
+Its image code needs torchvision; conftest.py says how that is had.
 """
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import random
 
@@ -14,23 +12,12 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from transformers import AutoProcessor
+from transformers.models.llama4.image_processing_llama4 import Llama4ImageProcessor
+from transformers.models.llama4.processing_llama4 import chat_template as llama4_template
 
 from narthex.chat import ImagePart, Message, TextPart, ToolCall, ToolSpec
 from narthex.tokens import ChatFormat, tile_picture, train_tokenizer, write_nano_folder
-
-if importlib.util.find_spec("torchvision") is None:
-    pytest.skip("transformers' image code needs torchvision", allow_module_level=True)
-_DECLARED = torch.library.Library("torchvision", "FRAGMENT")
-for _name, _signature in (
-    ("nms", "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"),
-    ("qnms", "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"),
-):
-    if not hasattr(torch.ops.torchvision, _name):
-        _DECLARED.define(_name + _signature)
-
-from transformers import AutoProcessor  # noqa: E402
-from transformers.models.llama4.image_processing_llama4 import Llama4ImageProcessor  # noqa: E402
-from transformers.models.llama4.processing_llama4 import chat_template as llama4_template  # noqa: E402
 
 TEXTS = [
     "What does gauge C read?",
