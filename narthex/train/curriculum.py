@@ -50,7 +50,7 @@ class Batch(NamedTuple):
     """B like examples, right-padded. N = pictures of all of them.
 
     ids, labels (B, T) int64; tiles (N, 3, S, S); targets bool (N, P, Q, Y); asked int64 (N, L, 3);
-    known bool (N,): are the picture's glyphs.
+    known bool (N,): are the picture's glyphs; weights (B,) of their tokens in the loss.
     """
 
     task: str
@@ -60,6 +60,7 @@ class Batch(NamedTuple):
     targets: Tensor
     asked: Tensor
     known: Tensor
+    weights: Tensor
 
 
 def draw_example(chat: ChatFormat, task: str, seed: int, index: int, split: Split) -> Example:
@@ -127,5 +128,6 @@ def collate(task: str, examples: list[Example], chat: ChatFormat, vision: Vision
     tiles = np.concatenate([example.tiles for example in examples])
     views = [view for example in examples for view in example.views]
     known = np.array([bool(view.glyphs) for view in views], dtype=bool)
-    arrays = (ids, labels, tiles, glyph_targets(views, vision), asked_targets(views, vision), known)
+    weights = np.array([example.weight for example in examples], dtype=np.float32)
+    arrays = (ids, labels, tiles, glyph_targets(views, vision), asked_targets(views, vision), known, weights)
     return Batch(task, *(torch.from_numpy(array) for array in arrays))

@@ -18,6 +18,9 @@ from narthex.tokens import ChatFormat, special
 IGNORED = -100  # the label of a token that is not learned, in PyTorch's cross entropy
 _NAMED = re.compile(r"\b([A-Z]) reads\b|\bFind ([A-Z])\b")
 Corner = tuple[int, int]  # left and top of a look's box, in thousandths
+# Instant sees as many items as Thinking, fine print too, but there it can only learn how answers look: at full weight a
+# third of all steps would be noise.
+GUESS_WEIGHT = 0.1
 READ_PROMPT = "Read."  # the question of the reading curriculum
 
 # Only names reach the model (its chat template writes `zoom(box, image)`), so this stands for the tool.
@@ -46,6 +49,7 @@ class Example(NamedTuple):
     labels: list[int]
     tiles: np.ndarray
     views: tuple[View, ...]
+    weight: float = 1.0  # of its tokens in the loss
 
 
 class Shelf:
@@ -88,10 +92,11 @@ def thinking_example(chat: ChatFormat, item: Item, *, num_looks: int | None = No
 
 
 def instant_example(chat: ChatFormat, item: Item) -> Example:
-    """Question, picture, answer: no thought, no look, no tools."""
+    """Question, picture, answer: no thought, no look, no tools. What cannot be read without a look weighs little."""
     shelf = Shelf()
     messages = [_question(item, shelf), Message(role="assistant", parts=(TextPart(text=item.answer),))]
-    return _render(chat, messages, shelf, thinking=False)
+    example = _render(chat, messages, shelf, thinking=False)
+    return example if item.legible else example._replace(weight=GUESS_WEIGHT)
 
 
 def reading_example(chat: ChatFormat, crop: Crop) -> Example:

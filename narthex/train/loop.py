@@ -138,7 +138,8 @@ class Trainer:
         # the vector at place t predicts the id at t + 1; only those that count reach the product with the vocabulary
         learned = labels[:, 1:] != IGNORED
         logits_MV, targets_M = self.model.score(hidden[:, :-1][learned]).float(), labels[:, 1:][learned]
-        parts["words"] = F.cross_entropy(logits_MV, targets_M)
+        weights_M = batch.weights.to(self.device)[:, None].expand_as(learned)[learned]
+        parts["words"] = (F.cross_entropy(logits_MV, targets_M, reduction="none") * weights_M).sum() / weights_M.sum()
         parts["accuracy"] = (logits_MV.argmax(-1) == targets_M).float().mean().detach()
         active = self.config.text.num_experts_per_tok
         parts["balance"] = torch.stack([balance_loss(r.logits_NE, active) for r in routings]).mean()
