@@ -1,0 +1,9 @@
+"""The engine: many requests over one model, batched continuously over shared pages. Token ids and tensors only."""
+
+from __future__ import annotations
+
+from narthex.engine.core import EngineConfig, EngineCore
+from narthex.engine.engine import Engine
+from narthex.engine.request import FinishReason, Request, Sampling, ThinkBudget, TokenOut
+
+__all__ = ["Engine", "EngineConfig", "EngineCore", "FinishReason", "Request", "Sampling", "ThinkBudget", "TokenOut"]
