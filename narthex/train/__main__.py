@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -56,6 +57,7 @@ def panels(
     trainer = Trainer(nano_config(ChatFormat.open(chat)), chat, folder, settings, torch.device(pick_device(None)))
     if not trainer.resume() and start_from is not None:
         trainer.start_from(start_from, start_sample)
+    signal.signal(signal.SIGTERM, lambda *_: setattr(trainer, "is_stopped", True))  # nothing learned is lost
     trainer.run(minutes * 60, sys.stdout)
     export(trainer.model, chat, folder / "model")
 

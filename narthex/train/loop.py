@@ -97,6 +97,7 @@ class Trainer:
         self.optimizer = torch.optim.AdamW(self._groups(), lr=settings.learning_rate, betas=(0.9, 0.95), fused=True)
         self.sample, self.step, self.seconds = 0, 0, 0.0
         self._leg_steps = 0
+        self.is_stopped = False  # set it, and `run` ends after its current step
         self._early = torch.empty(0)  # output of layer `asked_layer` of the last forward pass, (B, T, D)
         self.model.language_model.model.layers[settings.asked_layer].register_forward_hook(self._keep_early)
         folder.mkdir(parents=True, exist_ok=True)
@@ -157,8 +158,7 @@ class Trainer:
         spent_before, self._leg_steps = self.seconds, 0
         sums: dict[str, list[float]] = defaultdict(list)
         for batch in self._loader():
-            now = time.monotonic()
-            if self.sample >= s.samples or now - began > seconds:
+            if self.is_stopped or self.sample >= s.samples or time.monotonic() - began > seconds:
                 break
             for group in self.optimizer.param_groups:
                 group["lr"] = self.rate()
