@@ -105,7 +105,11 @@ class BlockTables:
         sequence.blocks[place] = own
 
     def _match(self, sequence: Sequence) -> tuple[list[Block], int]:
-        """The longest prefix that can be continued, and how many of its blocks no chunked layer will see."""
+        """The longest prefix that can be continued, and how many of its blocks no chunked layer will see.
+
+        Past chunks have lost their pages, so it ends within the last chunk someone computed, or where a chunk begins on
+        a block's border: blocks that divide the chunk find most.
+        """
         found: list[Block] = []
         for number in range(self._num_findable(sequence)):
             block = self.pool.find(sequence.name_of(number, self._size))
