@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import secrets
-import threading
 import time
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
 from pathlib import Path
 from typing import NamedTuple
@@ -15,15 +13,17 @@ import torch
 
 from narthex.backends.base import TurnDelta, TurnEnd, TurnRequest, TurnUsage
 from narthex.base.devices import pick_device
-from narthex.base.errors import BackendError, ContextOverflowError, WeightsError
+from narthex.base.errors import ContextOverflowError, WeightsError
 from narthex.chat import answer_reserve
-from narthex.model import Continuation, Transformer, count_parameters
+from narthex.engine import Engine, EngineConfig, Request, Sampling, ThinkBudget, TokenOut
+from narthex.model import Transformer, count_parameters
 from narthex.tokens import ChatFormat, Prompt, ReplyDelta
 from narthex.weights import open_model
 
 MIN_ANSWER_TOKENS = 16  # a context with less than this left for the answer is full
+MAX_CACHE_BYTES = 2 * 2**30  # of keys and values, unless one context takes more
+CACHED_CONTEXTS = 16  # more than this helps nobody on one machine
 _SEEDS = 2**63  # PyTorch takes no larger ones
-_DONE = object()  # end of a stream
 
 
 class Room(NamedTuple):
@@ -35,14 +35,13 @@ class Room(NamedTuple):
 
 
 class LocalBackend:
-    """One opened model folder. Turns run one at a time, in a thread, by the naive loop."""
+    """One opened model folder behind one engine: turns of all its callers are batched together."""
 
     def __init__(self, name: str, model: Transformer, chat: ChatFormat) -> None:
         self.name, self.model, self.chat = name, model, chat
         self.context_tokens = model.config.text.max_position_embeddings
+        self.engine = Engine(model, EngineConfig(cache_tokens=_cache_tokens(model)))
         self._active_parameters = count_parameters(model)[1]
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._turns = asyncio.Lock()
 
     @classmethod
     def open(cls, folder: Path, *, device: str | None = None) -> LocalBackend:
@@ -61,41 +60,22 @@ class LocalBackend:
         return cls(Path(folder).resolve().name, opened.model.eval(), chat)
 
     async def turn(self, request: TurnRequest) -> AsyncGenerator[TurnDelta | TurnEnd]:
-        """See `Backend.turn`. Waiting for other turns counts against the deadline."""
-        until = None if request.deadline_s is None else time.monotonic() + request.deadline_s
+        """See `Backend.turn`. Waiting for a place in the batch counts against the deadline."""
         # With no room for even one token of thought, thinking is switched off where the prompt can say so.
         num_close = len(self.chat.close_ids)
         thinking = request.thinking and (request.think_tokens is None or request.think_tokens > num_close)
         prompt = self.chat.render(
             request.messages, tools=request.tools, thinking=thinking, load_image=request.load_image
         )
-        reply = _Reply(self, prompt, self._room(len(prompt.ids), request, thinking), request, thinking, until)
-        lock = self._lock()
-        try:
-            async with asyncio.timeout(request.deadline_s):
-                await lock.acquire()
-        except TimeoutError:
-            yield reply.end()
-            return
-        try:
-            async with aclosing(_in_thread(reply.work)) as stream:
-                async for delta in stream:
-                    yield delta
-        except torch.OutOfMemoryError as error:
-            raise BackendError(
-                f"{self.name} ran out of memory: {str(error).splitlines()[0]}",
-                hint="ask less at once, or choose a smaller model",
-            ) from None
-        finally:
-            lock.release()
+        reply = _Reply(self, prompt, self._room(len(prompt.ids), request, thinking), request, thinking)
+        async with aclosing(reply.stream()) as deltas:
+            async for delta in deltas:
+                yield delta
         yield reply.end()
 
-    def _lock(self) -> asyncio.Lock:
-        """The running loop's own: once a task had to wait for it, an asyncio lock is tied to that task's loop."""
-        loop = asyncio.get_running_loop()
-        if self._loop is not loop:
-            self._loop, self._turns = loop, asyncio.Lock()
-        return self._turns
+    def close(self) -> None:
+        """Stop the engine's thread; turns that are still open fail."""
+        self.engine.close()
 
     def _room(self, num_prompt: int, request: TurnRequest, thinking: bool) -> Room:
         """Share what the context leaves: the answer's reserve first, thought from the rest."""
@@ -119,74 +99,96 @@ class LocalBackend:
         return 2.0 * self._active_parameters * num_tokens
 
 
+def _cache_tokens(model: Transformer) -> int:
+    """Positions to keep keys and values of: as many as are useful, within MAX_CACHE_BYTES, and one context at least."""
+    text = model.config.text
+    numbers = 2 * text.num_hidden_layers * text.num_key_value_heads * text.head_dim
+    affordable = MAX_CACHE_BYTES // (numbers * model.dtype.itemsize)
+    context = text.max_position_embeddings
+    return max(context, min(CACHED_CONTEXTS * context, affordable))
+
+
 class _Reply:
-    """One reply in the making. `work` draws and parses it, in a thread; `end` says how it went, afterwards."""
+    """One reply in the making: asks the engine, parses what comes, and says afterwards how it went."""
 
     def __init__(
-        self,
-        backend: LocalBackend,
-        prompt: Prompt,
-        room: Room,
-        request: TurnRequest,
-        thinking: bool,
-        until: float | None,
+        self, backend: LocalBackend, prompt: Prompt, room: Room, request: TurnRequest, thinking: bool
     ) -> None:
-        """`until` is a time of `time.monotonic`."""
         self._backend, self._prompt, self._room, self._request = backend, prompt, room, request
-        self._chat, self._until = backend.chat, until
+        self._chat = backend.chat
         self._parser = self._chat.reply_parser(thinking=thinking, tools=bool(request.tools))
-        self._num_thought = self._num_answer = 0
+        self._until = None if request.deadline_s is None else time.monotonic() + request.deadline_s
+        # The turns of a run share a seed, and are not to repeat each other's luck.
+        seed = secrets.randbelow(_SEEDS) if request.seed is None else request.seed
+        self._seed = (seed + len(prompt.ids)) % _SEEDS
+        self._num_thought = self._num_answer = self._num_cached = 0
         self._is_stopped = False
 
-    def work(self) -> Iterator[TurnDelta | None]:
-        """Deltas as tokens settle them, and None after each step of the model, so that there is a moment to stop.
+    async def stream(self) -> AsyncGenerator[TurnDelta]:
+        """Deltas as tokens settle them.
 
-        When the thought's room is spent, its end is forced; the answer goes on from there.
+        Where the thought ends by a token of its own, the engine forces it. Families that spell the mark out are cut by
+        us and asked to go on from it, which costs little: what they have read and thought is in the engine's cache.
         """
-        close, line = self._chat.close_ids, self._begin()
+        ids, close = list(self._prompt.ids), self._chat.close_ids
+        is_native = self._chat.thought_end_id is not None
         while not self._is_over():
-            if self._parser.in_thought and self._num_thought + len(close) >= self._room.think:
-                if not close or self._num_thought + len(close) > self._room.total:
-                    break  # a family whose thought cannot be ended, or a context that has no room to
-                line.force(close)
-                for token in close:
-                    yield from self._take(token)
-                if self._parser.in_thought:
-                    break
-                continue
-            token_drawn = line.step()
-            if token_drawn is not None:
-                yield from self._take(token_drawn)
-            yield None
-        yield from _shown(self._parser.drain())
+            limit = self._room.think - len(close)
+            async with aclosing(self._backend.engine.submit(self._engine_request(ids))) as tokens:
+                async for token in tokens:
+                    if token.id >= 0:
+                        ids.append(token.id)
+                        for delta in self._take(token):
+                            yield delta
+                    if not is_native and self._parser.in_thought and self._num_thought >= limit:
+                        break
+            if is_native or not self._parser.in_thought or not close:
+                break
+            for id_ in close:
+                ids.append(id_)
+                for delta in self._take(TokenOut(0, id_, is_forced=True)):
+                    yield delta
+            if self._parser.in_thought:
+                break
+        for delta in _shown(self._parser.drain()):
+            yield delta
 
     def end(self) -> TurnEnd:
         num_prompt, num_reply = len(self._prompt.ids), self._num_thought + self._num_answer
-        flops = self._backend.flops(num_prompt + num_reply) if num_reply else 0.0
-        usage = TurnUsage(num_prompt, 0, self._num_thought, self._num_answer, flops)
+        flops = self._backend.flops(num_prompt - self._num_cached + num_reply) if num_reply else 0.0
+        usage = TurnUsage(num_prompt, self._num_cached, self._num_thought, self._num_answer, flops)
         return TurnEnd(*self._parser.finish(), "stop" if self._is_stopped else "length", usage)
 
-    def _begin(self) -> Continuation:
-        request, ids = self._request, self._prompt.ids
-        seed = secrets.randbelow(_SEEDS) if request.seed is None else request.seed
-        return Continuation(
-            self._backend.model,
-            ids,
-            torch.from_numpy(self._prompt.tiles) if len(self._prompt.tiles) else None,
-            temperature=request.temperature,
-            top_p=request.top_p,
-            seed=(seed + len(ids)) % _SEEDS,  # the turns of a run share a seed, and are not to repeat each other's luck
+    def _engine_request(self, ids: list[int]) -> Request:
+        request, room, close = self._request, self._room, self._chat.close_ids
+        think, end_id = None, self._chat.thought_end_id
+        if self._parser.in_thought and end_id is not None:
+            think = ThinkBudget(max(0, room.think - len(close)), end_id, close)
+        spent = self._num_thought + self._num_answer
+        to_come = min(room.total - spent, max(1, room.answer - self._num_answer))
+        if self._parser.in_thought and think is None:
+            to_come = room.total - spent
+        return Request(
+            ids=tuple(ids),
+            tiles=self._prompt.tiles if len(self._prompt.tiles) else None,
+            max_new_tokens=to_come,
+            max_length=self._backend.context_tokens,
+            stop_ids=frozenset(self._chat.stop_ids),
+            sampling=Sampling(temperature=request.temperature, top_p=request.top_p, seed=self._seed),
+            think=think,
+            deadline_s=None if self._until is None else max(0.0, self._until - time.monotonic()),
         )
 
-    def _take(self, token: int) -> Iterator[TurnDelta]:
+    def _take(self, token: TokenOut) -> Iterator[TurnDelta]:
         was_in_thought = self._parser.in_thought
-        found = self._parser.feed(token)
+        found = self._parser.feed(token.id)
         # the marks that begin and end a thought are part of it
         if was_in_thought or self._parser.in_thought:
             self._num_thought += 1
         else:
             self._num_answer += 1
-        self._is_stopped = token in self._chat.stop_ids
+        self._num_cached = self._num_cached or token.cached_tokens
+        self._is_stopped = token.id in self._chat.stop_ids
         yield from _shown(found)
 
     def _is_over(self) -> bool:
@@ -200,38 +202,3 @@ def _shown(found: list[ReplyDelta]) -> Iterator[TurnDelta]:
     for delta in found:
         if delta.kind != "call" and delta.text:
             yield TurnDelta(delta.kind, delta.text)
-
-
-async def _in_thread(make: Callable[[], Iterator[TurnDelta | None]]) -> AsyncGenerator[TurnDelta]:
-    """Run a blocking iterator in a thread; None is not passed on. Closing this stops it at its next item, and waits."""
-    loop, stop = asyncio.get_running_loop(), threading.Event()
-    queue: asyncio.Queue[object] = asyncio.Queue()
-
-    def put(item: object) -> None:
-        try:
-            loop.call_soon_threadsafe(queue.put_nowait, item)
-        except RuntimeError:  # the loop is closed: nobody listens any more
-            stop.set()
-
-    def work() -> None:
-        last: object = _DONE
-        try:
-            for item in make():
-                if stop.is_set():
-                    break
-                if item is not None:
-                    put(item)
-        except BaseException as error:  # it belongs to whoever reads the queue
-            last = error
-        put(last)
-
-    thread = threading.Thread(target=work, name="narthex-generate", daemon=True)
-    thread.start()
-    try:
-        while (item := await queue.get()) is not _DONE:
-            if isinstance(item, BaseException):
-                raise item
-            yield item  # type: ignore[misc]
-    finally:
-        stop.set()
-        await asyncio.to_thread(thread.join)

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import importlib
 import json
 import shutil
-import threading
 import time
 from contextlib import aclosing
 
@@ -16,8 +14,9 @@ from PIL import Image
 
 from narthex.backends.base import Backend, TurnDelta, TurnEnd, TurnRequest
 from narthex.backends.local import LocalBackend
-from narthex.base.errors import BackendError, ContextOverflowError, InputError, WeightsError
+from narthex.base.errors import BackendError, ContextOverflowError, WeightsError
 from narthex.chat import ImagePart, Message, ToolSpec
+from narthex.engine.sampler import Drawn
 
 PICTURE = ImagePart(sha256="0" * 64, media_type="image/png", width=40, height=30)
 ZOOM = ToolSpec(name="zoom", parameters={"type": "object", "properties": {"box": {}, "image": {}}})
@@ -58,8 +57,20 @@ async def turn(backend, request):
     return deltas, end
 
 
-def no_thread_is_left():
-    return not [thread for thread in threading.enumerate() if thread.name == "narthex-generate"]
+async def all_pages_return(backend):
+    """The engine has nothing left to do, and its books add up."""
+    for _ in range(100):
+        if backend.engine.core.is_idle:
+            break
+        await asyncio.sleep(0.01)
+    backend.engine.core.check()
+    return backend.engine.core.is_idle
+
+
+def draws(monkeypatch, ids):
+    """Let the engine draw these ids, one a step, whatever the model says."""
+    script = iter(ids)
+    monkeypatch.setattr("narthex.engine.core.draw", lambda logits, sequences: [Drawn(next(script)) for _ in sequences])
 
 
 def test_it_is_a_backend(backend: Backend, tiny_folder):
@@ -109,8 +120,7 @@ async def test_a_thought_spent_at_once_is_a_thought_switched_off(endless):
 
 async def test_a_stop_token_ends_the_turn(backend, monkeypatch):
     stop = backend.chat.stop_ids[0]
-    drawn = iter([*backend.chat.encode("It is 12"), stop, *backend.chat.encode("never")])
-    monkeypatch.setattr("narthex.backends.local.Continuation.step", lambda self: next(drawn))
+    draws(monkeypatch, [*backend.chat.encode("It is 12"), stop, *backend.chat.encode("never")])
     _, end = await turn(backend, asks())
     assert (end.text, end.finish_reason) == ("It is 12", "stop")
     assert end.usage.answer_tokens == len(backend.chat.encode("It is 12")) + 1
@@ -120,8 +130,7 @@ async def test_thought_text_calls_and_mistakes_are_told_apart(backend, monkeypat
     chat = backend.chat
     call, broken = '{"name": "zoom", "parameters": {"box": [1, 2, 3, 4]}}', '{"name": "zoom", "parameters": [}}'
     drawn = [*chat.encode("Find C."), chat.thought_end_id, *chat.encode(f"Look.\n{call}\n{broken}"), chat.stop_ids[0]]
-    ids = iter(drawn)
-    monkeypatch.setattr("narthex.backends.local.Continuation.step", lambda self: next(ids))
+    draws(monkeypatch, drawn)
     _, end = await turn(backend, asks(thinking=True, tools=(ZOOM,)))
     assert (end.thought, end.finish_reason) == ("Find C.", "stop")
     assert [made.arguments for made in end.calls] == [{"box": [1, 2, 3, 4]}]
@@ -200,13 +209,12 @@ async def test_closing_stops_the_model(endless, monkeypatch):
             break
         began = time.monotonic()
     assert time.monotonic() - began < 1.0
-    assert no_thread_is_left()
-    _, end = await turn(endless, asks(answer_tokens=1))  # and the next in line gets its turn
+    assert await all_pages_return(endless)
+    _, end = await turn(endless, asks(answer_tokens=1))
     assert end.usage.answer_tokens == 1
 
 
-async def test_cancelling_stops_the_model_even_while_it_reads_the_prompt(endless, monkeypatch):
-    monkeypatch.setattr(importlib.import_module("narthex.model.generate"), "BLOCK_TOKENS", 1)
+async def test_cancelling_stops_the_model(endless, monkeypatch):
     slowly(endless, monkeypatch, 0.1)
     task = asyncio.create_task(turn(endless, asks()))
     await asyncio.sleep(0.25)
@@ -215,19 +223,24 @@ async def test_cancelling_stops_the_model_even_while_it_reads_the_prompt(endless
     with pytest.raises(asyncio.CancelledError):
         await task
     assert time.monotonic() - began < 1.0
-    assert no_thread_is_left()
+    assert await all_pages_return(endless)
 
 
-async def test_turns_wait_for_each_other_but_not_beyond_their_deadline(endless, monkeypatch):
-    slowly(endless, monkeypatch, 0.03)
-    first = asyncio.create_task(turn(endless, asks(answer_tokens=12)))
-    await asyncio.sleep(0.05)
-    began = time.monotonic()
-    _, late = await turn(endless, asks(deadline_s=0.1))
-    assert 0.1 <= time.monotonic() - began < 1.1 and late.usage.answer_tokens == 0
-    _, second = await turn(endless, asks(answer_tokens=3))
-    assert first.done() and (await first)[1].usage.answer_tokens == 12
-    assert second.usage.answer_tokens == 3
+async def test_turns_are_batched_and_say_what_they_say_alone(endless):
+    questions = [asks(f"What does gauge {label} read?", answer_tokens=12) for label in "ABCDEF"]
+    alone = [(await turn(endless, question))[1].text for question in questions]
+    together = await asyncio.gather(*(turn(endless, question) for question in questions))
+    assert [end.text for _, end in together] == alone
+
+
+async def test_a_second_turn_over_the_same_prompt_finds_it_cached(endless):
+    question = asks("How much is the pressure of the pump, and what does gauge C read?", answer_tokens=2)
+    _, first = await turn(endless, question)
+    _, second = await turn(endless, question)
+    assert first.usage.cached_tokens == 0
+    assert 0 < second.usage.cached_tokens < second.usage.prompt_tokens
+    assert second.usage.flops < first.usage.flops
+    assert second.text == first.text
 
 
 def test_one_backend_serves_one_loop_after_another(endless):
@@ -237,21 +250,16 @@ def test_one_backend_serves_one_loop_after_another(endless):
     assert [asyncio.run(crowd()) for _ in range(2)]
 
 
-async def test_what_breaks_in_the_thread_comes_out_of_the_turn(backend, monkeypatch):
-    def breaks(error):
-        def step(self):
-            raise error
+async def test_what_breaks_in_the_engine_comes_out_of_the_turn(tiny_folder, monkeypatch):
+    broken = LocalBackend.open(tiny_folder, device="cpu")
 
-        monkeypatch.setattr("narthex.backends.local.Continuation.step", step)
+    def step(works):
+        raise torch.OutOfMemoryError("no room")
 
-    breaks(torch.OutOfMemoryError("no room\nfor details"))
-    with pytest.raises(BackendError, match="ran out of memory: no room") as caught:
-        await turn(backend, asks())
+    monkeypatch.setattr(broken.engine.core.runner, "step", step)
+    with pytest.raises(BackendError, match="no room") as caught:
+        await turn(broken, asks())
     assert caught.value.hint
-    breaks(InputError("odd"))
-    with pytest.raises(InputError, match="odd"):
-        await turn(backend, asks())
-    assert no_thread_is_left()
 
 
 def test_a_tokenizer_of_another_model_is_refused(tiny_folder, tmp_path):
