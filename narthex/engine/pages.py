@@ -3,12 +3,12 @@
 A *block* stands for `block_size` consecutive positions of some sequence. It owns one page in each *kind* of layer:
 
     kind 0  layers that see everything     page kept as long as anyone continues the sequence
-    kind 1  layers that see their chunk    page given back once every user has left the chunk
+    kind 1  layers that see their chunk    page spare once every user has left the chunk
 
 Blocks are shared by reference count. A full block has a name, the hash of everything up to its end (token ids,
 pictures, salt), by which a later request finds it: the names form the prefix tree. A block nobody uses stays cached
-until its pages are wanted, longest unused first. A cached block may have lost its chunked page alone: it can still be
-the past of a longer prefix, whose chunk begins after it.
+until its pages are wanted, longest unused first; so does a spare page in a named block, used or not. A block without
+its chunked page can still be the past of a longer prefix, whose chunk begins after it.
 
 Nothing here knows tensors: a page is a number.
 """
@@ -25,6 +25,7 @@ from narthex.base.errors import NarthexError
 
 GLOBAL, CHUNKED = 0, 1
 NO_PAGE = -1
+MAX_IDLE = 8  # idle blocks to a page; in models with global layers there is at most one
 
 
 class OutOfPages(NarthexError):
@@ -75,15 +76,15 @@ class PagePool:
         self.num_pages = num_pages
         self._free = [list(range(count - 1, -1, -1)) for count in num_pages]
         self._named: dict[bytes, Block] = {}
-        # Named and without users, longest unused first: all of them, and those that still have a chunked page.
+        # Named blocks, longest unused first: those without users, and those whose chunked page nobody sees.
         self._idle: OrderedDict[bytes, Block] = OrderedDict()
-        self._idle_chunked: OrderedDict[bytes, Block] = OrderedDict()
+        self._spare: OrderedDict[bytes, Block] = OrderedDict()
 
     @property
     def num_free(self) -> tuple[int, int]:
-        """Pages of each kind that allocations could get: free ones and those of idle blocks. A missing kind has 0."""
+        """Pages of each kind that allocations could get: free ones, idle ones, spare ones. A missing kind has 0."""
         idle_global = len(self._idle) if self.num_pages[GLOBAL] else 0
-        return len(self._free[GLOBAL]) + idle_global, len(self._free[CHUNKED]) + len(self._idle_chunked)
+        return len(self._free[GLOBAL]) + idle_global, len(self._free[CHUNKED]) + len(self._spare)
 
     def allocate(self) -> Block:
         """A fresh block with a page of every kind. Raises: OutOfPages, leaving the pool as it was but for the cache."""
@@ -102,14 +103,13 @@ class PagePool:
         return self._named.get(name)
 
     def take(self, block: Block, *, is_near: bool) -> None:
-        """One more user; `is_near` if it is, or will be, inside the block's chunk."""
-        if block.users == 0 and block.name is not None:
+        """One more user; `is_near` if it is inside the block's chunk, whose page must still be there."""
+        if block.name is not None:
             self._idle.pop(block.name, None)
-            self._idle_chunked.pop(block.name, None)
+            if is_near:
+                self._spare.pop(block.name, None)
         block.users += 1
         block.near += is_near
-        if block.near == 0:
-            self._drop_chunked(block)
 
     def publish(self, block: Block, name: bytes) -> None:
         """Give a full block its name; where another has it already, this one stays nameless."""
@@ -118,29 +118,29 @@ class PagePool:
             self._named[name] = block
 
     def leave_chunk(self, block: Block) -> None:
-        """One user has moved past the block's chunk; the last one to do so frees the chunked page."""
+        """One user has moved past the block's chunk; the last one to do so makes the chunked page spare, or free."""
         block.near -= 1
-        if block.near == 0:
-            self._drop_chunked(block)
+        self._rest(block)
 
     def release(self, block: Block, *, is_near: bool) -> None:
         """One user less. A named block becomes idle, a nameless one gives its pages back."""
         block.users -= 1
         block.near -= is_near
-        if block.users > 0:
-            if block.near == 0:
-                self._drop_chunked(block)
-        elif block.name is None:
+        if block.users == 0 and block.name is None:
             self._free_pages(block)
-        else:
+            return
+        self._rest(block)
+        if block.users == 0 and block.name is not None:
             self._idle[block.name] = block
-            if block.pages[CHUNKED] != NO_PAGE:
-                self._idle_chunked[block.name] = block
+            if len(self._idle) > MAX_IDLE * max(self.num_pages):  # only where blocks can outlive all their pages
+                self._forget(next(iter(self._idle)))
 
     def clear_cache(self) -> None:
-        """Forget every idle block."""
+        """Forget every idle block and free every spare page."""
         while self._idle:
-            self._forget_oldest()
+            self._forget(next(iter(self._idle)))
+        while self._spare:
+            self._drop_chunked(self._spare.popitem()[1])
 
     def check(self, holds: Iterable[Hold]) -> None:
         """Compare the books with what sequences hold. Raises: NarthexError with the sums."""
@@ -176,28 +176,34 @@ class PagePool:
         if (users == 0) != (block.name is not None and block.name in self._idle):
             raise NarthexError(f"a block with {users} users is {'not ' if users == 0 else ''}among the idle ones")
         has_page = block.pages[CHUNKED] != NO_PAGE
-        if users and self.num_pages[CHUNKED] and has_page != (near > 0):
-            raise NarthexError(f"a block has {int(has_page)} chunked pages for {near} users inside its chunk")
-        if not users and has_page != (block.name in self._idle_chunked):
-            raise NarthexError("an idle block's chunked page is missing from the list of what can be evicted")
+        if near and self.num_pages[CHUNKED] and not has_page:
+            raise NarthexError(f"a block has no chunked page for {near} users inside its chunk")
+        is_spare = block.name is not None and block.name in self._spare
+        if is_spare != (has_page and not near):
+            raise NarthexError(
+                f"a chunked page with {near} users near is {'' if is_spare else 'not '}among the spare ones"
+            )
 
     def _evict_for(self, kind: int) -> None:
         """Free a page of `kind` at the cost of what was unused longest, if anything idle has one."""
         if kind == GLOBAL:
             if self._idle:
-                self._forget_oldest()
-        elif self._idle_chunked:
-            name, block = self._idle_chunked.popitem(last=False)
-            self._drop_chunked(block)
-            if block.pages[GLOBAL] == NO_PAGE:  # a model without global layers: nothing of the block is left
-                self._forget(name)
+                self._forget(next(iter(self._idle)))
+        elif self._spare:
+            self._drop_chunked(self._spare.popitem(last=False)[1])
 
-    def _forget_oldest(self) -> None:
-        self._forget(next(iter(self._idle)))
+    def _rest(self, block: Block) -> None:
+        """Where nobody sees the chunked page any more, keep it for who may come, or free it if nobody can find it."""
+        if block.near or block.pages[CHUNKED] == NO_PAGE:
+            return
+        if block.name is None:
+            self._drop_chunked(block)
+        else:
+            self._spare[block.name] = block
 
     def _forget(self, name: bytes) -> None:
         block = self._idle.pop(name)
-        self._idle_chunked.pop(name, None)
+        self._spare.pop(name, None)
         del self._named[name]
         block.name = None
         self._free_pages(block)

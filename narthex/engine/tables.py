@@ -43,10 +43,10 @@ class BlockTables:
         """
         found, num_past = self._match(sequence)
         needed = -(-len(sequence.tokens) // self._size) - len(found)
-        idle = [block for block in found if block.users == 0]
         free_global, free_chunked = self.pool.num_free
-        free_chunked -= sum(block.pages[CHUNKED] != NO_PAGE for block in idle)
-        if self.pool.num_pages[GLOBAL] and free_global - len(idle) < needed:
+        free_global -= sum(block.users == 0 for block in found)
+        free_chunked -= sum(block.near == 0 for block in found[num_past:])
+        if self.pool.num_pages[GLOBAL] and free_global < needed:
             return False
         if self.pool.num_pages[CHUNKED] and free_chunked < min(needed, self._chunk_blocks - (len(found) - num_past)):
             return False
@@ -107,8 +107,8 @@ class BlockTables:
     def _match(self, sequence: Sequence) -> tuple[list[Block], int]:
         """The longest prefix that can be continued, and how many of its blocks no chunked layer will see.
 
-        Past chunks have lost their pages, so it ends within the last chunk someone computed, or where a chunk begins on
-        a block's border: blocks that divide the chunk find most.
+        Where past chunks have lost their pages, it ends where a chunk begins on a block's border: blocks that divide
+        the chunk find most.
         """
         found: list[Block] = []
         for number in range(self._num_findable(sequence)):

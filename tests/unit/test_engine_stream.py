@@ -1,0 +1,212 @@
+"""The thread and its streams: dropping one frees its pages, loops and failures stay apart, nobody waits forever."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import random
+import threading
+import time
+from contextlib import aclosing
+
+import pytest
+
+from narthex.base.errors import BackendError, ContextOverflowError, InputError
+from narthex.engine import Engine, EngineConfig, Request
+from narthex.model import generate
+
+from .engine_helpers import build, words
+
+PATIENCE_S = 20.0
+
+
+@pytest.fixture(scope="module")
+def model():
+    return build()
+
+
+@pytest.fixture
+def engine(model):
+    made = Engine(model, EngineConfig(block_size=4))
+    yield made
+    made.close()
+
+
+def request(seed: int = 0, **settings) -> Request:
+    return Request(**({"ids": words(random.Random(seed), 20), "max_new_tokens": 200} | settings))
+
+
+async def collect(engine: Engine, asked: Request) -> list[int]:
+    return [token.id async for token in engine.submit(asked)]
+
+
+async def until(condition) -> None:
+    limit = time.monotonic() + PATIENCE_S
+    while not condition():
+        assert time.monotonic() < limit, "it never came"
+        await asyncio.sleep(0.002)
+
+
+def all_pages_are_back(engine: Engine) -> bool:
+    core = engine.core
+    if not core.is_idle or engine._inbox:
+        return False
+    core.pool.clear_cache()
+    return core.pool.num_free == core.pool.num_pages and not engine._readers
+
+
+async def test_streams_carry_what_the_naive_loop_says(model, engine):
+    asked = [request(seed, max_new_tokens=15) for seed in range(6)]
+    found = await asyncio.gather(*(collect(engine, one) for one in asked))
+    assert found == [list(generate(model, one.ids, max_new_tokens=15)) for one in asked]
+    await until(lambda: all_pages_are_back(engine))
+
+
+async def test_continuations_come_in_one_stream(engine):
+    found: dict[int, int] = {}
+    async for token in engine.submit(request(n=3, max_new_tokens=7)):
+        found[token.continuation] = found.get(token.continuation, 0) + 1
+    assert found == {0: 7, 1: 7, 2: 7}
+
+
+class TestDropping:
+    async def test_by_leaving_the_loop(self, engine):
+        async with aclosing(engine.submit(request(n=2))) as stream:
+            async for _ in stream:
+                break
+        await until(lambda: all_pages_are_back(engine))
+
+    async def test_by_losing_it(self, engine):
+        stream = engine.submit(request())
+        await anext(stream)
+        del stream
+        gc.collect()
+        await until(lambda: all_pages_are_back(engine))
+
+    async def test_without_ever_reading(self, engine):
+        engine.submit(request())
+        gc.collect()
+        await until(lambda: all_pages_are_back(engine))
+
+    async def test_by_cancelling_the_task(self, engine):
+        task = asyncio.create_task(collect(engine, request(max_new_tokens=230)))
+        await until(lambda: engine.core.num_running)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        await until(lambda: all_pages_are_back(engine))
+
+    async def test_a_closed_stream_is_at_its_end(self, engine):
+        stream = engine.submit(request())
+        await anext(stream)
+        await stream.aclose()
+        await stream.aclose()
+        with pytest.raises(StopAsyncIteration):
+            await anext(stream)
+
+    async def test_throwing_into_it_closes_it(self, engine):
+        stream = engine.submit(request())
+        with pytest.raises(ValueError, match="enough"):
+            await stream.athrow(ValueError("enough"))
+        await until(lambda: all_pages_are_back(engine))
+
+    async def test_others_go_on(self, model, engine):
+        task = asyncio.create_task(collect(engine, request(max_new_tokens=60)))
+        for seed in range(1, 6):
+            async with aclosing(engine.submit(request(seed))) as stream:
+                await anext(stream)
+        assert await task == list(generate(model, request().ids, max_new_tokens=60))
+
+
+class TestLoops:
+    def test_two_at_once(self, model, engine):
+        found: dict[int, list[int]] = {}
+
+        def serve(seed: int) -> None:
+            found[seed] = asyncio.run(collect(engine, request(seed, max_new_tokens=25)))
+
+        threads = [threading.Thread(target=serve, args=(seed,)) for seed in range(2)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(PATIENCE_S)
+        assert found == {s: list(generate(model, request(s).ids, max_new_tokens=25)) for s in range(2)}
+
+    def test_one_that_ended_takes_its_requests_with_it(self, engine):
+        kept = []
+
+        async def leave() -> None:
+            stream = engine.submit(request(max_new_tokens=230))
+            await anext(stream)
+            kept.append(stream)  # so that it is not closed by being dropped
+
+        asyncio.run(leave())
+        asyncio.run(until(lambda: all_pages_are_back(engine)))
+
+    async def test_it_goes_on_while_a_step_runs(self, engine):
+        """Neither asking nor leaving waits for the step that is being computed."""
+        step = engine.core.runner.step
+        engine.core.runner.step = lambda works: (time.sleep(0.3), step(works))[1]
+        first = engine.submit(request())
+        await asyncio.sleep(0.05)
+        began = time.monotonic()
+        await engine.submit(request(1)).aclose()
+        await first.aclose()
+        assert time.monotonic() - began < 0.2
+
+
+class TestEnds:
+    async def test_refusals_come_at_once(self, engine):
+        with pytest.raises(ContextOverflowError):
+            engine.submit(request(max_new_tokens=250))
+        with pytest.raises(InputError):
+            engine.submit(request(ids=(1000,)))
+        assert engine.core.is_idle and not engine._readers
+
+    async def test_closing_ends_open_streams_and_refuses_new_ones(self, model):
+        engine = Engine(model)
+        stream = engine.submit(request(max_new_tokens=230))
+        await anext(stream)
+        await asyncio.to_thread(engine.close)
+        with pytest.raises(BackendError, match="closed"):
+            async for _ in stream:
+                pass
+        with pytest.raises(BackendError, match="closed"):
+            engine.submit(request())
+        engine.close()
+
+    async def test_a_failure_reaches_every_reader(self, model, caplog):
+        engine = Engine(model)
+        streams = [engine.submit(request(seed, max_new_tokens=230)) for seed in range(3)]
+        await asyncio.gather(*(anext(stream) for stream in streams))
+
+        def broken(works):
+            raise MemoryError("no more")
+
+        engine.core.runner.step = broken
+        for stream in streams:
+            with pytest.raises(BackendError, match="the engine failed: no more") as caught:
+                async for _ in stream:
+                    pass
+            assert caught.value.hint
+        with pytest.raises(BackendError, match="no more"):
+            engine.submit(request())
+        engine.close()
+
+    async def test_a_request_that_fails_leaves_the_engine_running(self, model, engine, monkeypatch):
+        from narthex.engine import core
+        from narthex.engine.sampler import Undrawable, draw
+
+        def failing(logits, sequences):
+            bad = len(request().ids) + 3
+            return [
+                Undrawable("it broke") if s.num_prompt == 20 and len(s.tokens) == bad else token
+                for s, token in zip(sequences, draw(logits, sequences), strict=True)
+            ]
+
+        monkeypatch.setattr(core, "draw", failing)
+        other = asyncio.create_task(collect(engine, request(ids=(7, 8, 9), max_new_tokens=30)))
+        with pytest.raises(BackendError, match="the request failed: it broke"):
+            await collect(engine, request())
+        assert len(await other) == 30
+        await until(lambda: all_pages_are_back(engine))
