@@ -4,6 +4,18 @@ from __future__ import annotations
 
 from narthex.engine.core import EngineConfig, EngineCore
 from narthex.engine.engine import Engine
-from narthex.engine.request import FinishReason, Request, Sampling, ThinkBudget, TokenOut
+from narthex.engine.grammar import GrammarCompiler
+from narthex.engine.request import FinishReason, Grammar, Request, Sampling, ThinkBudget, TokenOut
 
-__all__ = ["Engine", "EngineConfig", "EngineCore", "FinishReason", "Request", "Sampling", "ThinkBudget", "TokenOut"]
+__all__ = [
+    "Engine",
+    "EngineConfig",
+    "EngineCore",
+    "FinishReason",
+    "Grammar",
+    "GrammarCompiler",
+    "Request",
+    "Sampling",
+    "ThinkBudget",
+    "TokenOut",
+]

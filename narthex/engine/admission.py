@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection
 
 import numpy as np
 
@@ -13,17 +13,22 @@ from narthex.model.config import ModelConfig
 
 
 def check_ids(request: Request, vocab_size: int) -> None:
-    """Raises: InputError for any id that is not in the vocabulary."""
+    """Raises: InputError for any id that is no whole number of the vocabulary."""
     think = request.think
-    groups: dict[str, Iterable[int]] = {
+    groups: dict[str, Collection[int]] = {
         "the prompt": request.ids,
         "stop_ids": request.stop_ids,
         "logit_bias": request.sampling.logit_bias,
         "the thinking budget": (think.end_id, *think.close_ids) if think else (),
     }
     for place, ids in groups.items():
-        wrong = [token for token in ids if not 0 <= token < vocab_size]
-        if wrong:
+        if not ids:
+            continue
+        numbers = np.array(list(ids))
+        if numbers.dtype.kind != "i":
+            raise InputError(f"{place} has ids that are no token ids, such as {max(ids)!r}")
+        wrong = numbers[(numbers < 0) | (numbers >= vocab_size)]
+        if len(wrong):
             raise InputError(
                 f"{place} has the id {wrong[0]}, and the vocabulary ends at {vocab_size - 1}",
                 hint="tokenizer and model must be of the same folder",

@@ -6,6 +6,9 @@ which *place* a row has among equally many, on the number of queries attended to
 So every decoding pass has FIXED_ROWS rows, some of them idle, every expert that runs in it gets FIXED_ROWS rows, keys
 are padded to multiples (`memory.py`), a prompt is computed in blocks with borders of their own, one block a pass
 (`core.py`), and tiles are looked at one by one.
+
+The cost, narthex-nano on one core, tokens a second free and fixed: 700..790 and 340 for one stream, 2,600 and 1,800 for
+eight, 3,600 and 2,900 for sixteen; prompts 9,800 and 8,800.
 """
 
 from __future__ import annotations

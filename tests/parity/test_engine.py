@@ -170,7 +170,7 @@ class TestFixedShapes:
         core = EngineCore(model, EngineConfig(deterministic=True, cache_tokens=272, step_tokens=32))
         preempted = _count_preemptions(core)
         assert [_bits(found[0]) for found in drain(core, asked)] == among
-        assert preempted[0] > 5
+        assert preempted[0] >= 3
         assert self.run(model, asked[::-1], max_running=3)[::-1] == among
 
     def test_from_the_cache(self, model):

@@ -150,6 +150,8 @@ class TestRefusals:
         [
             ({"ids": (1, VOCABULARY)}, f"the prompt has the id {VOCABULARY}"),
             ({"ids": (1, -1)}, "the prompt has the id -1"),
+            ({"ids": (1, 2.5)}, r"no token ids, such as 2\.5"),
+            ({"ids": (1, 2**70)}, "the prompt has ids that are no token ids"),
             ({"stop_ids": frozenset({500})}, "stop_ids has the id 500"),
             ({"sampling": Sampling(logit_bias={97: 1.0})}, "logit_bias has the id 97"),
             ({"think": ThinkBudget(3, 5, (4, 99))}, "thinking budget has the id 99"),
