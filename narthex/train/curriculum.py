@@ -1,8 +1,8 @@
 """What is learned when: the share of each task as training goes on, and batches of like examples drawn by it.
 
     samples    0 ........ read_until ........ find_until ................................ end
-    read       ######### crops -> text ###### some ############ few
-    find                                      first look only #  few
+    read       ######### crops -> text ###### half ############ a quarter
+    find                                      first look only #  some
     think, instant, edge                                         equal shares of think and instant
 
 Finding comes as a sudden jump, so it has a stage of its own before whole traces are worth their time.
@@ -38,7 +38,7 @@ class Curriculum:
     find_until: int = 128_000
     read_weights: tuple[float, ...] = (1.0, 0.0, 0.0, 0.0, 0.0)
     find_weights: tuple[float, ...] = (0.45, 0.55, 0.0, 0.0, 0.0)
-    mix_weights: tuple[float, ...] = (0.08, 0.12, 0.36, 0.36, 0.08)
+    mix_weights: tuple[float, ...] = (0.25, 0.15, 0.26, 0.26, 0.08)
 
     def weights(self, sample: int) -> tuple[float, ...]:
         if sample < self.read_until:
