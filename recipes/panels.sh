@@ -3,6 +3,7 @@
 #
 #   recipes/panels.sh            on two cores, in legs: run it again until it says that the stage is done
 #   recipes/panels.sh --smoke    all stages, a minute or two, a model that knows nothing
+#   OUT=folder                   where it works, instead of runs/panels
 #
 # A leg goes on from its last checkpoint in runs/panels. On another machine it begins with the committed weights:
 #   START_FROM=narthex/models/narthex-nano recipes/panels.sh
@@ -10,9 +11,9 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 python=${PYTHON:-.venv/bin/python}
-out=runs/panels samples=400000 items=8000 minutes=115 limit=500 more=()
+out=${OUT:-runs/panels} samples=440000 items=8000 minutes=115 limit=500 more=()
 if [[ ${1:-} == --smoke ]]; then
-    out=runs/smoke samples=1280 items=150 minutes=3 limit=8 more=(--smoke)
+    out=${OUT:-runs/smoke} samples=1280 items=150 minutes=3 limit=8 more=(--smoke)
     rm -rf "$out" # a smoke test begins from nothing
 fi
 [[ -n ${START_FROM:-} ]] && more+=(--start-from "$START_FROM")

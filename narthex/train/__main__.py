@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -54,6 +55,8 @@ def panels(
     torch.set_num_threads(threads or os.cpu_count() or 1)
     curriculum = Curriculum(samples // 4, samples // 2) if smoke else Curriculum()
     settings = Settings(samples, batch_size, rate, workers=workers, seed=seed, curriculum=curriculum)
+    if smoke:
+        settings = replace(settings, log_every=10)
     trainer = Trainer(nano_config(ChatFormat.open(chat)), chat, folder, settings, torch.device(pick_device(None)))
     if not trainer.resume() and start_from is not None:
         trainer.start_from(start_from, start_sample)
