@@ -78,6 +78,12 @@ class TestForms:
         matcher.consume(int(matcher.allowed().nonzero()[0]))
         assert matcher.allowed()[stop_id] and matcher.is_accepting and not matcher.is_complete
 
+    def test_so_is_a_stop_id_of_the_request_alone(self, core, tokenizer):
+        stop = frozenset({100})
+        found = ask(core, Grammar("regex", "[0-9]+"), stop_ids=stop, sampling=Sampling(logit_bias={100: 100}))[0]
+        assert tokenizer.decode(ids_of(found)[:-1]).isdigit()
+        assert found[-1].id == 100 and found[-1].finish_reason == "stop" and len(found) == 2
+
     def test_it_begins_after_the_thought(self, core, tokenizer, stop_id):
         think = ThinkBudget(6, 90, (91, 90))
         found = ask(core, Grammar("regex", "[0-9]{2}"), think=think, sampling=Sampling(temperature=2.0, seed=1))[0]

@@ -32,6 +32,14 @@ def engine(model):
     made.close()
 
 
+@pytest.fixture
+def slow(engine):
+    """An engine on which `request()` would take four seconds, and within two its pages are to be back."""
+    step = engine.core.runner.step
+    engine.core.runner.step = lambda works: (time.sleep(0.02), step(works))[1]
+    return engine
+
+
 def request(seed: int = 0, **settings) -> Request:
     return Request(**({"ids": words(random.Random(seed), 20), "max_new_tokens": 200} | settings))
 
@@ -40,8 +48,8 @@ async def collect(engine: Engine, asked: Request) -> list[int]:
     return [token.id async for token in engine.submit(asked)]
 
 
-async def until(condition) -> None:
-    limit = time.monotonic() + PATIENCE_S
+async def until(condition, limit_s: float = PATIENCE_S) -> None:
+    limit = time.monotonic() + limit_s
     while not condition():
         assert time.monotonic() < limit, "it never came"
         await asyncio.sleep(0.002)
@@ -70,31 +78,31 @@ async def test_continuations_come_in_one_stream(engine):
 
 
 class TestDropping:
-    async def test_by_leaving_the_loop(self, engine):
-        async with aclosing(engine.submit(request(n=2))) as stream:
+    async def test_by_leaving_the_loop(self, slow):
+        async with aclosing(slow.submit(request(n=2))) as stream:
             async for _ in stream:
                 break
-        await until(lambda: all_pages_are_back(engine))
+        await until(lambda: all_pages_are_back(slow), 2)
 
-    async def test_by_losing_it(self, engine):
-        stream = engine.submit(request())
+    async def test_by_losing_it(self, slow):
+        stream = slow.submit(request())
         await anext(stream)
         del stream
         gc.collect()
-        await until(lambda: all_pages_are_back(engine))
+        await until(lambda: all_pages_are_back(slow), 2)
 
-    async def test_without_ever_reading(self, engine):
-        engine.submit(request())
+    async def test_without_ever_reading(self, slow):
+        slow.submit(request())
         gc.collect()
-        await until(lambda: all_pages_are_back(engine))
+        await until(lambda: all_pages_are_back(slow), 2)
 
-    async def test_by_cancelling_the_task(self, engine):
-        task = asyncio.create_task(collect(engine, request(max_new_tokens=230)))
-        await until(lambda: engine.core.num_running)
+    async def test_by_cancelling_the_task(self, slow):
+        task = asyncio.create_task(collect(slow, request(max_new_tokens=230)))
+        await until(lambda: slow.core.num_running)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        await until(lambda: all_pages_are_back(engine))
+        await until(lambda: all_pages_are_back(slow), 2)
 
     async def test_a_closed_stream_is_at_its_end(self, engine):
         stream = engine.submit(request())
@@ -132,16 +140,16 @@ class TestLoops:
             thread.join(PATIENCE_S)
         assert found == {s: list(generate(model, request(s).ids, max_new_tokens=25)) for s in range(2)}
 
-    def test_one_that_ended_takes_its_requests_with_it(self, engine):
+    def test_one_that_ended_takes_its_requests_with_it(self, slow):
         kept = []
 
         async def leave() -> None:
-            stream = engine.submit(request(max_new_tokens=230))
+            stream = slow.submit(request(max_new_tokens=230))
             await anext(stream)
             kept.append(stream)  # so that it is not closed by being dropped
 
         asyncio.run(leave())
-        asyncio.run(until(lambda: all_pages_are_back(engine)))
+        asyncio.run(until(lambda: all_pages_are_back(slow), 2))
 
     async def test_it_goes_on_while_a_step_runs(self, engine):
         """Neither asking nor leaving waits for the step that is being computed."""
