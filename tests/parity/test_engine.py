@@ -13,7 +13,7 @@ import torch
 from narthex.engine import EngineConfig, EngineCore, Request, Sampling, ThinkBudget, TokenOut
 from narthex.model import Transformer, generate
 
-from ..unit.engine_helpers import FIRST_WORD_ID, build, drain, ids_of, requests, words
+from ..unit.engine_helpers import FIRST_WORD_ID, IMAGE_ID, build, drain, ids_of, requests, tiles_of, words
 
 TIE = 1e-4  # of the two best scores: nearer than this, the order of additions decides
 NUM_REQUESTS, NUM_ROUNDS = 200, 8
@@ -199,8 +199,8 @@ class TestFixedShapes:
     def test_tiles_are_looked_at_one_by_one(self, model, monkeypatch):
         sizes, see = [], model.see
         monkeypatch.setattr(model, "see", lambda pixels: sizes.append(len(pixels)) or see(pixels))
-        self.run(model, self.asked())
-        assert set(sizes) == {1}
+        self.run(model, [Request(ids=(IMAGE_ID,) * 12, tiles=tiles_of(1, 3), max_new_tokens=1)])
+        assert sizes == [1, 1, 1]
 
     def test_with_forced_ids(self, model):
         think = ThinkBudget(5, FIRST_WORD_ID, (7, 8, FIRST_WORD_ID))
