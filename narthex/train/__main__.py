@@ -17,14 +17,14 @@ Folder = Annotated[Path, typer.Argument(help="The stage's own folder.")]
 
 
 @app.command()
-def tokenizer(folder: Folder, items: int = 30_000, seed: int = 1) -> None:
+def tokenizer(folder: Folder, items: int = 30_000, seed: int = 1, tile_size: int = 0) -> None:
     """Learn the vocabulary from the worlds' own texts, and write the text half of a model folder."""
     from narthex.tokens.train import train_tokenizer, write_nano_folder
     from narthex.train.loop import tokenizer_texts
     from narthex.train.nano import PATCH_SIZE, TILE_SIZE, VOCABULARY
 
     learned = train_tokenizer(tokenizer_texts(seed, items), vocab_size=VOCABULARY)
-    write_nano_folder(folder, learned, tile_size=TILE_SIZE, patch_size=PATCH_SIZE)
+    write_nano_folder(folder, learned, tile_size=tile_size or TILE_SIZE, patch_size=PATCH_SIZE)
     print(json.dumps({"stage": "tokenizer", "entries": learned.get_vocab_size(), "folder": str(folder)}))
 
 

@@ -25,7 +25,8 @@ from narthex.train.examples import IGNORED, View
 
 GLYPHS = string.digits + string.ascii_uppercase + string.ascii_lowercase + ".-/%°:"
 ALIGNED = string.digits + string.ascii_uppercase  # glyphs that are one token each, whatever stands beside them
-LEGIBLE_PX = 3.2  # ink lower than this in the encoder's view is not asked for (labels are about 4.5, fine print 2)
+# Ink lower than this share of the encoder's view is not asked for: labels are about 0.07, fine print of a panel 0.035.
+LEGIBLE = 0.05
 EMPTY_WEIGHT = 0.05  # most quarters are empty
 SLOTS = 2  # a digit is about 6 pixels wide and a patch 8: halves tell which of two digits in a patch comes first
 
@@ -41,7 +42,7 @@ def glyph_targets(views: Iterable[View], vision: VisionConfig) -> np.ndarray:
         for glyph in view.glyphs:
             x, y = glyph.x * scale / vision.patch_size, glyph.y * scale / vision.patch_size
             is_inside = 0 <= x < vision.grid and 0 <= y < vision.grid
-            if is_inside and glyph.height * scale >= LEGIBLE_PX and glyph.char in _CLASS:
+            if is_inside and glyph.height >= LEGIBLE * max(view.picture.size) and glyph.char in _CLASS:
                 quarter = int(y % 1 * SLOTS) * SLOTS + int(x % 1 * SLOTS)
                 targets[row, int(y) * vision.grid + int(x), quarter, _CLASS[glyph.char]] = True
     return targets
@@ -61,7 +62,7 @@ def asked_targets(views: Iterable[View], vision: VisionConfig) -> np.ndarray:
         for glyph in view.glyphs:
             x, y = glyph.x * scale, glyph.y * scale
             is_inside = min(x, y) >= 0 and max(x, y) < side
-            if is_inside and glyph.char in view.asked and glyph.height * scale * width >= LEGIBLE_PX:
+            if is_inside and glyph.char in view.asked and glyph.height >= LEGIBLE * max(view.picture.size):
                 corner = view.asked[glyph.char]
                 steps = [IGNORED, IGNORED] if corner is None else [edge // BOX_STEP for edge in corner]
                 targets[row, int(y) * side + int(x)] = [1, *steps]

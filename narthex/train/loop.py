@@ -31,6 +31,8 @@ from narthex.train.dense import ALIGNED, DenseHeads
 from narthex.train.examples import IGNORED
 from narthex.weights import open_model
 
+_PLACES = "vision_model.positional_embedding_vlm"
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -260,7 +262,19 @@ class Trainer:
     def start_from(self, folder: Path, sample: int = 0) -> None:
         """Begin at `sample` with the weights of a model folder, as committed; heads and optimiser begin afresh."""
         self.sample = sample
-        self.model.load_state_dict(open_model(folder, dtype=torch.float32).model.state_dict())
+        weights = open_model(folder, dtype=torch.float32).model.state_dict()
+        weights[_PLACES] = stretch_places(weights[_PLACES], self.vision.grid)
+        self.model.load_state_dict(weights)
+
+
+def stretch_places(places_PC: Tensor, grid: int) -> Tensor:
+    """Learned positions of a tile, and the class token's after them, for a tile of grid x grid patches: (P', C)."""
+    if len(places_PC) == grid**2 + 1:
+        return places_PC
+    side = math.isqrt(len(places_PC) - 1)
+    square = places_PC[:-1].T.reshape(1, -1, side, side)
+    stretched = F.interpolate(square, size=(grid, grid), mode="bicubic", align_corners=False)
+    return torch.cat([stretched.flatten(2)[0].T, places_PC[-1:]])
 
 
 def tokenizer_texts(seed: int, num_items: int) -> Iterator[str]:

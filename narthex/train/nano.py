@@ -7,12 +7,13 @@ from pathlib import Path
 
 import torch
 
+from narthex.base.errors import ConfigError
 from narthex.model import ModelConfig, Transformer
 from narthex.tokens import ChatFormat, special
 from narthex.weights import save_model
 
 VOCABULARY = 2048
-TILE_SIZE, PATCH_SIZE = 64, 8
+TILE_SIZE, PATCH_SIZE = 64, 8  # pixels; the tile is what a folder's preprocessor_config.json says, this is the default
 
 # Active parameters first: this is what two cores can train in two hours. Chunk 8192, floor scale 8192, scale 0.1 and a
 # position-free layer every fourth are Llama 4's own, which other programs for the family take for granted.
@@ -37,7 +38,6 @@ VISION = {
     "intermediate_size": 512,
     "num_hidden_layers": 4,
     "num_attention_heads": 4,
-    "image_size": TILE_SIZE,
     "patch_size": PATCH_SIZE,
     "pixel_shuffle_ratio": 0.5,
     "projector_input_dim": 256,
@@ -47,12 +47,15 @@ VISION = {
 
 
 def nano_config(chat: ChatFormat) -> ModelConfig:
-    """The configuration for a tokenizer: its vocabulary size and the ids of its picture tokens."""
+    """The configuration for a folder's text half: its vocabulary, the ids of its picture tokens, its tile."""
+    if chat.geometry is None:
+        raise ConfigError("the folder says nothing about pictures", hint="make it with `narthex.train tokenizer`")
     known = chat.tokenizer.special_ids
     ids = {"image_token_index": known[special.PATCH], "boi_token_index": known[special.IMAGE_START]}
     ids["eoi_token_index"] = known[special.IMAGE_END]
+    vision = {**VISION, "image_size": chat.geometry.tile_size}
     text = {**TEXT, "vocab_size": chat.tokenizer.vocab_size}
-    return ModelConfig.from_dict({"model_type": "llama4", "text_config": text, "vision_config": VISION, **ids})
+    return ModelConfig.from_dict({"model_type": "llama4", "text_config": text, "vision_config": vision, **ids})
 
 
 def export(model: Transformer, chat_folder: Path, folder: Path) -> None:

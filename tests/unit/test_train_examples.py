@@ -18,7 +18,7 @@ from narthex.tokens import ChatFormat, special
 from narthex.tokens.special import SPECIAL_TOKENS
 from narthex.tools import zoom
 from narthex.train.curriculum import TASKS, Curriculum, batches, collate, draw_example
-from narthex.train.dense import ALIGNED, GLYPHS, LEGIBLE_PX, DenseHeads, asked_targets, glyph_targets
+from narthex.train.dense import ALIGNED, GLYPHS, LEGIBLE, DenseHeads, asked_targets, glyph_targets
 from narthex.train.examples import (
     IGNORED,
     View,
@@ -139,8 +139,8 @@ def test_a_glyph_is_asked_for_in_the_patch_that_shows_it(chat, place, box):
 
 
 def test_what_is_too_small_to_read_is_not_asked_for():
-    for height, expected in ((LEGIBLE_PX * 0.9, 0), (LEGIBLE_PX * 1.1, 1)):
-        view = View(Image.new("RGB", (32, 32)), (Glyph("A", 5.0, 5.0, height * 2), Glyph("?", 20.0, 20.0, 99.0)))
+    for share, expected in ((LEGIBLE * 0.9, 0), (LEGIBLE * 1.1, 1)):
+        view = View(Image.new("RGB", (32, 32)), (Glyph("A", 5.0, 5.0, share * 32), Glyph("?", 20.0, 20.0, 99.0)))
         assert glyph_targets([view], VISION).sum() == expected
 
 

@@ -13,7 +13,7 @@ import torch
 from narthex.model import Transformer, count_parameters, generate
 from narthex.tokens import ChatFormat, train_tokenizer, write_nano_folder
 from narthex.train.curriculum import Curriculum, batches
-from narthex.train.loop import Settings, Trainer, tokenizer_texts
+from narthex.train.loop import Settings, Trainer, stretch_places, tokenizer_texts
 from narthex.train.nano import export, nano_config
 from narthex.weights import open_model
 
@@ -192,3 +192,15 @@ def test_the_real_nano_is_what_the_issue_allows(chat_folder):
     with torch.device("meta"):
         total, active = count_parameters(Transformer(nano_config(ChatFormat.open(chat_folder))))
     assert active < total and total * 2 <= 24 * 2**20  # bfloat16
+
+
+def test_learned_positions_stretch_to_a_finer_grid():
+    """A ramp stays a ramp, its middle stays in the middle, and the class token's place is untouched."""
+    ramp = torch.arange(4.0).repeat(4, 1).reshape(16, 1)
+    places = torch.cat([ramp, torch.tensor([[9.0]])])
+    assert stretch_places(places, 4) is places
+    finer = stretch_places(places, 8)
+    assert finer.shape == (65, 1) and finer[-1] == 9.0
+    rows = finer[:-1].reshape(8, 8)
+    assert torch.allclose(rows, rows[0].expand(8, 8), atol=1e-5)
+    assert (rows[0].diff() > 0).all() and abs(rows.mean() - ramp.mean()) < 1e-4
