@@ -2,7 +2,7 @@
 
 First come, first served, by request number:
 
-    decoding   every running sequence whose prompt is computed gets its pending tokens
+    decoding   every running sequence whose prompt is computed gets its pending tokens, one or a few
     prompts    share what the step has left: the oldest takes half of it, the next half of the rest, and so on, so that
                a long prompt neither stalls who decodes nor keeps a short one from starting
     pages      are taken from the youngest running sequence when none is free; it waits in its old place of the queue
@@ -168,14 +168,14 @@ class EngineCore:
     def _schedule(self) -> list[Work]:
         """Works for the next step, those of one token first. Nobody in it has been preempted."""
         works: list[Work] = []
-        for sequence in [s for s in self._running if s.is_decoding]:
+        size = self.config.block_size
+        for sequence in [s for s in self._running if self._is_decoding(s)]:
             if sequence in self._running:  # not preempted by one before it
                 count = 1 if self.config.deterministic else sequence.num_pending
                 if self._make_room(sequence, count):
                     works.append(Work(sequence, count))
-        size = self.config.block_size
-        budget = max(self.config.step_tokens - len(works), size)
-        prompts = [s for s in self._running if not s.is_decoding]
+        budget = max(self.config.step_tokens - sum(work.num_tokens for work in works), size)
+        prompts = [s for s in self._running if not self._is_decoding(s)]
         prompts = (prompts + self._admit(budget // size - len(prompts)))[: max(1, budget // size)]
         for place, sequence in enumerate(prompts):
             if budget <= 0 or sequence not in self._running:
@@ -187,6 +187,11 @@ class EngineCore:
                 budget -= count
         works = [work for work in works if work.sequence in self._running]
         return sorted(works, key=lambda work: work.num_tokens != 1)
+
+    def _is_decoding(self, sequence: Sequence) -> bool:
+        """Drawn or forced tokens are pending, and few: after a preemption, a reply is computed again like a prompt."""
+        is_short = self.config.deterministic or sequence.num_pending <= self.config.block_size
+        return sequence.is_decoding and is_short
 
     def _prompt_tokens(self, sequence: Sequence, share: int) -> int:
         """Of its pending tokens, as many as fit; with fixed shapes, up to the next border, whatever the share."""

@@ -303,6 +303,16 @@ class TestOrder:
         assert 16 < max(sizes) <= 32
 
 
+def test_a_long_reply_is_computed_again_in_bounded_steps(model):
+    """Preempted with 60 tokens drawn, it comes back a step's worth at a time, within the pages that a step may take."""
+    core = EngineCore(model, EngineConfig(cache_tokens=160, block_size=4, step_tokens=8, max_running=1))
+    sizes, step = [], core.runner.step
+    core.runner.step = lambda works: sizes.append(sum(work.num_tokens for work in works)) or step(works)
+    found = drain(core, [Request(ids=prompt(30), n=3, max_new_tokens=100)], each_step=core.check)[0]
+    assert [ids_of(tokens) for tokens in found.values()] == [naive(model, prompt(30), 100)] * 3
+    assert max(sizes) <= 16
+
+
 def test_drawn_tokens_do_not_depend_on_preemption(model):
     """Dice and penalties go on where they were."""
     dice = random.Random(9)
