@@ -28,8 +28,8 @@ PICTURES = ROOT / "docs" / "pictures"
 
 SEED, SHOWN_PANEL, SHOWN_EDGE = 1, 73, (2, 6, 10)  # examples chosen by eye: both prints; three kinds of input
 NUM_COUNTED = 500
-VIEW_PX = 64  # narthex-nano's one tile
-SIDE_PX, GAP_PX, COLOURS = 256, 12, 48  # few colours keep a noisy panel under 60 KB
+VIEW_PX = 96  # narthex-nano's one tile
+SIDE_PX, GAP_PX, COLOURS = 256, 12, 28  # few colours keep a noisy panel under 60 KB
 
 _BLOCK = re.compile(r"(<!-- generated: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.text import Text
 
-MAX_COLUMNS = 64  # fits a terminal of 80 columns, and is the whole of nano's view
+MAX_COLUMNS = 76  # fits a terminal of 80 columns
 
 
 def can_show(console: Console) -> bool:

@@ -13,7 +13,7 @@ from narthex.tokens import ChatFormat, special
 from narthex.weights import save_model
 
 VOCABULARY = 2048
-TILE_SIZE, PATCH_SIZE = 64, 8  # pixels; the tile is what a folder's preprocessor_config.json says, this is the default
+TILE_SIZE, PATCH_SIZE = 96, 8  # pixels; a folder's own preprocessor_config.json says what its tile is
 
 # Active parameters first: this is what two cores can train in two hours. Chunk 8192, floor scale 8192, scale 0.1 and a
 # position-free layer every fourth are Llama 4's own, which other programs for the family take for granted.

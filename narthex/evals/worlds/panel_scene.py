@@ -1,8 +1,8 @@
 """An instrument panel: planned in units of 1/256 of its side ("du"), then painted at any size.
 
 Three measures to keep apart: du (what a designer thinks in), pixels of the unrotated drawing, pixels of the final
-picture (`Scene.turned` maps the second to the third). Fine print is sized so that the 64 x 64 view of the whole panel
-cannot show it and a 64 du crop can; large print can be read in the view.
+picture (`Scene.turned` maps the second to the third). Fine print is sized so that a view of the whole panel in 64 to
+96 pixels a side cannot show it and a 64 du crop can; large print can be read in the view.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The world "panels": an instrument panel and a question about one readout, two compared, two added, or none there.
 
-Two prints. Large print is legible in a 64 x 64 view of the panel; fine print is not and needs a look: a crop of a
-quarter of the side, which shows it 1:1. About 35 in 100 questions can be answered without a look.
+Two prints. Large print is legible in a small view of the panel (64 to 96 pixels a side); fine print is not and needs a
+look: a crop of a quarter of the side, which shows it at full size. About 35 in 100 questions need none.
 
 Distinct items: three labels can be chosen and ordered in 26 * 25 * 24 ways and three fine values in more than 900 ** 3,
 so panels of three readouts alone number more than 1e13 before any layout, colour or wording.
@@ -19,7 +19,7 @@ from narthex.evals.worlds.item import Answer, Crop, Item, Kind, Look, Split, Ste
 from narthex.evals.worlds.panel_paint import paint
 from narthex.evals.worlds.panel_scene import LETTERS, MISTAKABLE_UNITS, UNITS, Need, Readout, Scene, plan_scene
 
-BOX_SIDE = 250  # thousandths: 64 of 256 du, the view's own 64 pixels
+BOX_SIDE = 250  # thousandths: 64 of 256 du
 BOX_STEP = 50
 
 _READ = (
