@@ -27,6 +27,9 @@ def make_model(place: Path, *, context_tokens: int) -> Path:
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.copy_(0.05 * torch.randn(parameter.shape, generator=generator))
+        # Control tokens score nothing, and the best of hundreds of words scores more: greedy, it never ends by itself.
+        control = list(ChatFormat.open(place / "chat").tokenizer.special_ids.values())
+        model.language_model.lm_head.weight[control] = 0.0
     export(model, place / "chat", place / "tiny")
     return place / "tiny"
 

@@ -86,7 +86,7 @@ def test_what_is_wrong_is_said_in_two_lines(narthex, tiny_model, environment, ar
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows sends Ctrl-C to a whole console")
 def test_ctrl_c_ends_with_130_and_the_run_is_marked(endless_model, environment, tmp_path):
-    command = [sys.executable, "-m", "narthex.cli", "ask", "C?", "-m", str(endless_model), "-o", "temperature", "2"]
+    command = [sys.executable, "-m", "narthex.cli", "ask", "C?", "-m", str(endless_model)]
     process = subprocess.Popen(
         command, env=environment, cwd=tmp_path, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
