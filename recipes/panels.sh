@@ -16,9 +16,14 @@ if [[ ${1:-} == --smoke ]]; then
     out=${OUT:-runs/smoke} samples=1280 items=150 minutes=3 limit=8 more=(--smoke)
     rm -rf "$out" # a smoke test begins from nothing
 fi
-[[ -n ${START_FROM:-} ]] && more+=(--start-from "$START_FROM")
+if [[ -n ${START_FROM:-} ]]; then # its vocabulary comes with it, and finding needs no stage of its own any more
+    more+=(--start-from "$START_FROM" --start-sample 128000)
+    mkdir -p "$out/chat"
+    cp "$START_FROM"/{tokenizer,tokenizer_config,special_tokens_map,preprocessor_config,processor_config}.json \
+        "$START_FROM"/chat_template.jinja "$out/chat"
+fi
 
-# 1. The vocabulary: 2,048 entries, learned from the worlds' own questions and replies (or the committed one).
+# 1. The vocabulary: 2,048 entries, learned from the worlds' own questions and replies.
 [[ -f $out/chat/tokenizer.json ]] || $python -m narthex.train tokenizer "$out/chat" --items "$items"
 
 # 2. Read crops, then find readouts, then whole traces; rates, shares and stages stand in narthex/train.

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.text import Text
 
-MAX_COLUMNS = 76  # fits a terminal of 80 columns
+MAX_COLUMNS = 64  # fits a terminal of 80 columns, and half a screen
 
 
 def can_show(console: Console) -> bool:

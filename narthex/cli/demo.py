@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 WORLD = "panels"
 MAX_TRIES = 1000  # four items in ten are what is looked for
+LOOK_COLUMNS = 40  # a look holds little, and the answer should stay on the same screen
 
 
 class Draw(NamedTuple):
@@ -178,7 +179,7 @@ class _Shower:
             return
         view = model_view(self.backend, Gallery(self.blobs).load(part))
         if view is not None:
-            self.console.print(half_blocks(view))
+            self.console.print(half_blocks(view, LOOK_COLUMNS))
 
 
 def _go_on(console: Console, item: Item, path: Path, seed: int) -> None:

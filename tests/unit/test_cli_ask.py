@@ -110,8 +110,8 @@ def test_the_demo_judges_both_answers_against_the_exact_one(answering, capsys, h
 
 def test_the_example_is_what_its_script_draws():
     folder = Path(__file__).parents[2] / "examples"
-    item = get_world("panels").item(20261122, 52371, split="test")
-    assert f'WORLD, SEED, INDEX = "{item.world}", 20261122, 52371' in (folder / "draw.py").read_text()
+    item = get_world("panels").item(20261122, 53041, split="test")
+    assert f'WORLD, SEED, INDEX = "{item.world}", 20261122, 53041' in (folder / "draw.py").read_text()
     assert (folder / "panel.txt").read_text(encoding="utf-8") == item.question + "\n"
     with Image.open(folder / "panel.png") as picture:
         difference = np.abs(np.asarray(picture.convert("RGB"), dtype=float) - np.asarray(item.picture, dtype=float))
