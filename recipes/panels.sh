@@ -17,7 +17,7 @@ if [[ ${1:-} == --smoke ]]; then
     rm -rf "$out" # a smoke test begins from nothing
 fi
 if [[ -n ${START_FROM:-} ]]; then # its vocabulary comes with it, and finding needs no stage of its own any more
-    more+=(--start-from "$START_FROM" --start-sample 128000)
+    more+=(--start-from "$START_FROM" --start-sample 128000 --rate 6e-4)
     mkdir -p "$out/chat"
     cp "$START_FROM"/{tokenizer,tokenizer_config,special_tokens_map,preprocessor_config,processor_config}.json \
         "$START_FROM"/chat_template.jinja "$out/chat"
