@@ -10,10 +10,11 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from narthex.chat import ImagePart, Message, TextPart, ToolCall, ToolSpec
+from narthex.chat import ImagePart, Message, TextPart, ToolCall
 from narthex.chat.boxes import Box
 from narthex.evals.worlds import Crop, Glyph, Item, Look
 from narthex.tokens import ChatFormat, special
+from narthex.tools import zoom
 
 IGNORED = -100  # the label of a token that is not learned, in PyTorch's cross entropy
 _NAMED = re.compile(r"\b([A-Z]) reads\b|\bFind ([A-Z])\b")
@@ -22,13 +23,6 @@ Corner = tuple[int, int]  # left and top of a look's box, in thousandths
 # third of all steps would be noise.
 GUESS_WEIGHT = 0.1
 READ_PROMPT = "Read."  # the question of the reading curriculum
-
-# Only names reach the model (its chat template writes `zoom(box, image)`), so this stands for the tool.
-ZOOM = ToolSpec(
-    name="zoom",
-    description="Look closely at a part of a picture.",
-    parameters={"type": "object", "properties": {"box": {"type": "array"}, "image": {"type": "integer"}}},
-)
 
 
 class View(NamedTuple):
@@ -128,7 +122,7 @@ def asked_labels(item: Item) -> dict[str, Corner | None]:
 
 
 def _render(chat: ChatFormat, messages: Sequence[Message], shelf: Shelf, *, thinking: bool) -> Example:
-    tools = (ZOOM,) if thinking else ()
+    tools = (zoom.spec,) if thinking else ()
     prompt = chat.render(messages, tools=tools, thinking=thinking, load_image=shelf.load, generate=False)
     labels = label_replies(chat, prompt.ids, thinking=thinking)
     return Example(prompt.ids, labels, prompt.tiles, tuple(shelf.views))
