@@ -17,7 +17,7 @@ from narthex.model import VisionConfig
 from narthex.tokens import ChatFormat, special
 from narthex.tokens.special import SPECIAL_TOKENS
 from narthex.tools import zoom
-from narthex.train.curriculum import TASKS, Curriculum, batches, collate, draw_example
+from narthex.train.curriculum import TASKS, Curriculum, batches, collate, draw_example, practice
 from narthex.train.dense import ALIGNED, GLYPHS, LEGIBLE, DenseHeads, asked_targets, glyph_targets
 from narthex.train.examples import (
     IGNORED,
@@ -193,16 +193,29 @@ def test_the_curriculum_moves_through_its_stages():
     assert dict(zip(TASKS, curriculum.mix_weights, strict=True))["think"] > 0
 
 
+def test_practice_is_harder_than_the_test_which_stays_as_it_is():
+    panels = get_world("panels")
+    assert practice("think", 3, 0, "test") == practice("find", 3, 0, "train") == {}
+    wanted = [practice("instant", 3, index, "train") for index in range(300)]
+    assert sum(want["kind"] in ("compare", "sum") for want in wanted) > 120
+    assert sum(want["legible"] for want in wanted) > 180
+    for index, want in enumerate(wanted[:30]):
+        item = panels.item(3, index, **want)
+        assert item.kind == want["kind"] and (item.kind == "absent" or item.legible == want["legible"])
+
+
 @pytest.mark.parametrize("split", ["train", "test"])
 def test_each_task_is_what_its_name_says(chat, split):
     panels = get_world("panels")
     for index in range(6):
         find, think, instant = (draw_example(chat, task, 3, index, split) for task in ("find", "think", "instant"))
-        trace = panels.item(3, index, split=split).trace
+        thought, told = (
+            panels.item(3, index, split=split, **practice(task, 3, index, split)) for task in ("think", "instant")
+        )
         assert len(learned(chat, find)) == 1 and '"zoom"' in learned(chat, find)[0] and len(find.views) == 1
-        assert len(learned(chat, think)) == len(trace)
-        assert learned(chat, think)[-1].endswith(trace[-1].text + special.END_OF_TURN)
-        assert learned(chat, instant) == [panels.item(3, index, split=split).answer + special.END_OF_TURN]
+        assert len(learned(chat, think)) == len(thought.trace)
+        assert learned(chat, think)[-1].endswith(thought.trace[-1].text + special.END_OF_TURN)
+        assert learned(chat, instant) == [told.answer + special.END_OF_TURN]
         assert draw_example(chat, "think", 3, index, split).ids == think.ids, "an index and a seed are all there is"
     edge = draw_example(chat, "edge", 3, 0, split), draw_example(chat, "edge", 3, 1, split)
     assert [special.THOUGHT_END in learned(chat, example)[0] for example in edge] == [False, True]

@@ -64,12 +64,18 @@ class Panels:
         self.name = name
         self._unseen = unseen
 
-    def item(self, seed: int, index: int, *, difficulty: float | None = None, split: Split = "train") -> Item:
-        """Make one item; see `World.item`. difficulty drives the number of readouts, rotation and noise."""
+    def item(
+        self, seed: int, index: int, *, difficulty: float | None = None, split: Split = "train",
+        kind: Kind | None = None, legible: bool | None = None,
+    ) -> Item:  # fmt: skip
+        """Make one item; see `World.item`. difficulty drives the number of readouts, rotation and noise.
+
+        `kind` and `legible` are drawn unless given; training gives them, to practise what is hard.
+        """
         rng = stream(self.name, split, seed, index)
         drawn = rng.random()
         level = drawn if difficulty is None else difficulty
-        kind, need = _draw_kind(rng)
+        kind, need = _draw_need(rng, kind, legible)
         scene = plan_scene(rng, need, level, split=split, unseen=self._unseen)
         asked = scene.readouts[: len(need.large)]
         if kind == "read":
@@ -110,18 +116,20 @@ class Panels:
         return Crop(picture, f"{readout.label} {readout.value} {readout.unit}", glyphs)
 
 
-def _draw_kind(rng: random.Random) -> tuple[Kind, Need]:
+def _draw_need(rng: random.Random, kind: Kind | None, legible: bool | None) -> tuple[Kind, Need]:
     roll, is_large = rng.random(), rng.random() < 0.33
-    if roll < 0.6:
-        return "read", Need((is_large,))
-    if roll < 0.97:
-        # One readout in large print and one in fine print: a look for one of them only.
-        second = is_large or rng.random() < 0.2
-        sizes = (second, is_large) if rng.random() < 0.5 else (is_large, second)
-        if roll < 0.85:
-            return "compare", Need(sizes, same_unit=True, alike=second or rng.random() < 0.85)
-        return "sum", Need(sizes, same_unit=True, integers=True)
-    return "absent", Need(())
+    kind = kind or ("read" if roll < 0.6 else "compare" if roll < 0.85 else "sum" if roll < 0.97 else "absent")
+    is_large = is_large if legible is None else legible
+    if kind == "absent":
+        return kind, Need(())
+    if kind == "read":
+        return kind, Need((is_large,))
+    # One readout in large print and one in fine print: a look for one of them only.
+    second = is_large or rng.random() < 0.2
+    sizes = (second, is_large) if rng.random() < 0.5 else (is_large, second)
+    if kind == "compare":
+        return kind, Need(sizes, same_unit=True, alike=second or rng.random() < 0.85)
+    return kind, Need(sizes, same_unit=True, integers=True)
 
 
 def look_box(scene: Scene, readout: Readout) -> tuple[int, int, int, int]:
