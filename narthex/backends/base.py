@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 from PIL import Image
 
@@ -16,7 +17,9 @@ class TurnRequest:
     """One exchange with the model.
 
     `think_tokens` (the mark that ends the thought among them) and `answer_tokens` bound this turn (None: what the
-    context leaves); `deadline_s` counts from now. `seed` None: dice of their own on every turn.
+    context leaves); `deadline_s` counts from now. `seed` None: dice of their own on every turn. `answer_schema` is a
+    JSON schema that the reply's text is to satisfy (thought and calls are free of it). Set `stop`, and the turn ends
+    within a second with what it has, its usage counted. Turns of different `tenant`s share nothing that is kept.
     """
 
     messages: tuple[Message, ...]
@@ -29,13 +32,18 @@ class TurnRequest:
     top_p: float = 1.0
     seed: int | None = None
     deadline_s: float | None = None
+    answer_schema: Mapping[str, Any] | None = None
+    wants_confidence: bool = False
+    stop: asyncio.Event | None = None
+    tenant: str = ""
 
 
 class TurnDelta(NamedTuple):
-    """More thought or more text, never empty."""
+    """More thought or more text, never empty; `confidence` in 0..1 is of the last tokens, where wanted and known."""
 
     kind: Literal["thought", "text"]
     text: str
+    confidence: float | None = None
 
 
 class TurnUsage(NamedTuple):
@@ -50,15 +58,20 @@ class TurnUsage(NamedTuple):
 
 
 class TurnEnd(NamedTuple):
-    """Last of every turn. `text` and `thought` are the joined deltas; `mistakes` are calls that could not be read."""
+    """Last of every turn. `text` and `thought` are the joined deltas; `mistakes` are calls that could not be read.
+
+    `confidence` in 0..1 is of the whole reply: how likely its least likely stretch was. None where no probabilities are
+    known. "cancelled" is a turn that was stopped or cut off on its way; what it has stands.
+    """
 
     thought: str
     text: str
     calls: tuple[ToolCall, ...]
     mistakes: tuple[str, ...]
-    finish_reason: Literal["stop", "length"]
+    finish_reason: Literal["stop", "length", "cancelled"]
     usage: TurnUsage
     budget_enforced: BudgetEnforced = "native"
+    confidence: float | None = None
 
 
 class Backend(Protocol):
@@ -72,6 +85,11 @@ class Backend(Protocol):
     @property
     def context_tokens(self) -> int:
         """Tokens of prompt and reply together."""
+        ...
+
+    @property
+    def max_parallel(self) -> int:
+        """Turns that it can carry at once without harm; more would wait."""
         ...
 
     def turn(self, request: TurnRequest) -> AsyncGenerator[TurnDelta | TurnEnd]:

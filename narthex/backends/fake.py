@@ -20,6 +20,7 @@ class Said:
     calls: tuple[ToolCall, ...] = ()
     mistakes: tuple[str, ...] = ()
     finish_reason: Literal["stop", "length"] = "stop"
+    confidence: float | None = None
 
 
 class ScriptedBackend:
@@ -29,9 +30,10 @@ class ScriptedBackend:
     """
 
     def __init__(
-        self, script: Callable[[TurnRequest], Said], *, name: str = "scripted", context_tokens: int = 4096
-    ) -> None:
-        self.name, self.context_tokens = name, context_tokens
+        self, script: Callable[[TurnRequest], Said], *, name: str = "scripted", context_tokens: int = 4096,
+        max_parallel: int = 16,
+    ) -> None:  # fmt: skip
+        self.name, self.context_tokens, self.max_parallel = name, context_tokens, max_parallel
         self.requests: list[TurnRequest] = []
         self._script = script
 
@@ -46,7 +48,9 @@ class ScriptedBackend:
             yield TurnDelta("text", word)
         prompt_tokens = sum(len(_words(message.text)) for message in request.messages)
         usage = TurnUsage(prompt_tokens, 0, len(_words(thought)), len(_words(said.text)))
-        yield TurnEnd(thought, said.text, said.calls, said.mistakes, said.finish_reason, usage)
+        yield TurnEnd(
+            thought, said.text, said.calls, said.mistakes, said.finish_reason, usage, confidence=said.confidence
+        )
 
 
 def _words(text: str) -> list[str]:

@@ -41,6 +41,7 @@ class LocalBackend:
         self.name, self.model, self.chat = name, model, chat
         self.context_tokens = model.config.text.max_position_embeddings
         self.engine = Engine(model, EngineConfig(cache_tokens=_cache_tokens(model)))
+        self.max_parallel = self.engine.core.config.max_running
         self._active_parameters = count_parameters(model)[1]
 
     @classmethod

@@ -21,6 +21,8 @@ from narthex.chat.events import (
     Agreement,
     AnswerDelta,
     AnswerStarted,
+    ApprovalAsked,
+    ApprovalGiven,
     Event,
     EventBase,
     FinishReason,
@@ -31,6 +33,7 @@ from narthex.chat.events import (
     ThoughtDelta,
     ToolFinished,
     ToolStarted,
+    Waiting,
     parse_event,
 )
 from narthex.chat.ledger import (
@@ -40,6 +43,7 @@ from narthex.chat.ledger import (
 )
 from narthex.chat.messages import (
     Conversation,
+    FilePart,
     Frozen,
     ImagePart,
     Message,
@@ -63,12 +67,15 @@ __all__ = [
     "Agreement",
     "AnswerDelta",
     "AnswerStarted",
+    "ApprovalAsked",
+    "ApprovalGiven",
     "Budget",
     "BudgetEnforced",
     "Conversation",
     "Effort",
     "Event",
     "EventBase",
+    "FilePart",
     "FinishReason",
     "Frozen",
     "ImagePart",
@@ -87,6 +94,7 @@ __all__ = [
     "ToolFinished",
     "ToolSpec",
     "ToolStarted",
+    "Waiting",
     "answer_reserve",
     "parse_event",
     "parse_mode",

@@ -83,11 +83,33 @@ class ToolFinished(AgentEvent):
     seconds: Annotated[float, Field(ge=0)] = 0.0
 
 
+class ApprovalAsked(AgentEvent):
+    """A call waits until somebody allows or refuses it; `approval_given` says what they said."""
+
+    type: Literal["approval_asked"] = "approval_asked"
+    call: ToolCall
+
+
+class ApprovalGiven(AgentEvent):
+    """`by`: who decided, a rule or a person. `reason` is what the model is told where it was refused."""
+
+    type: Literal["approval_given"] = "approval_given"
+    call_id: str
+    is_allowed: bool
+    by: Literal["rule", "person"] = "person"
+    reason: str = ""
+
+
 class AgentFinished(AgentEvent):
-    """`confidence` is in 0..1, None where the model gives no probabilities."""
+    """`confidence` is in 0..1, None where the model gives no probabilities.
+
+    An agent may come to calls of the caller's own tools instead of an answer. `error` is set where it failed.
+    """
 
     type: Literal["agent_finished"] = "agent_finished"
     answer: str
+    calls: tuple[ToolCall, ...] = ()
+    error: str | None = None
     confidence: Annotated[float, Field(ge=0, le=1)] | None = None
     finish_reason: FinishReason = "stop"
     ledger: AgentLedger | None = None
@@ -105,6 +127,14 @@ class RoundStarted(EventBase):
     type: Literal["round_started"] = "round_started"
     round: Annotated[int, Field(ge=0)]
     purpose: Literal["propose", "refine", "answer"]
+
+
+class Waiting(EventBase):
+    """Nothing else has happened for `quiet_s` seconds; `agents` are still at work."""
+
+    type: Literal["waiting"] = "waiting"
+    quiet_s: Annotated[float, Field(ge=0)]
+    agents: tuple[str, ...] = ()
 
 
 class AnswerStarted(EventBase):
@@ -148,9 +178,12 @@ Event = Annotated[
     | AgentTextDelta
     | ToolStarted
     | ToolFinished
+    | ApprovalAsked
+    | ApprovalGiven
     | AgentFinished
     | Agreement
     | RoundStarted
+    | Waiting
     | AnswerStarted
     | AnswerDelta
     | RunFinished

@@ -52,7 +52,22 @@ class ImagePart(Frozen):
     height: Annotated[int, Field(gt=0)]
 
 
-Part = Annotated[TextPart | ImagePart, Field(discriminator="type")]
+class FilePart(Frozen):
+    """A file by reference, as a tool leaves it. The model reads of it what `text` says."""
+
+    type: Literal["file"] = "file"
+    sha256: Sha256
+    name: Annotated[str, Field(min_length=1, max_length=255)]
+    media_type: str = "application/octet-stream"
+    num_bytes: Annotated[int, Field(ge=0)]
+
+    @property
+    def text(self) -> str:
+        """The line that stands for it in a prompt."""
+        return f"\n[file {self.name}, {self.num_bytes} bytes]"
+
+
+Part = Annotated[TextPart | ImagePart | FilePart, Field(discriminator="type")]
 
 
 class ToolCall(Frozen):
@@ -97,8 +112,8 @@ class Message(Frozen):
 
     @property
     def text(self) -> str:
-        """All text parts, joined as they stand."""
-        return "".join(part.text for part in self.parts if isinstance(part, TextPart))
+        """All text parts, joined as they stand, and a line for each file."""
+        return "".join(part.text for part in self.parts if not isinstance(part, ImagePart))
 
     @property
     def pictures(self) -> tuple[ImagePart, ...]:

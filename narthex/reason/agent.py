@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from PIL import Image
@@ -22,6 +23,7 @@ from narthex.chat import (
     BudgetEnforced,
     Conversation,
     Event,
+    FilePart,
     FinishReason,
     ImagePart,
     Message,
@@ -178,7 +180,7 @@ class Agent:
             yield ToolStarted(**self._stamp(), call=call)
             began = self.clock.elapsed()
             try:
-                parts, is_error = self._call(call, unreadable), False
+                parts, is_error = await self._call(call, unreadable), False
             except ModelMistake as mistake:
                 parts, is_error = (TextPart(text="error: " + " ".join(str(mistake).split())),), True
             looks = sum(isinstance(part, ImagePart) for part in parts)
@@ -190,7 +192,7 @@ class Agent:
             )  # fmt: skip
         self.conversation = self.conversation.with_messages(*messages)
 
-    def _call(self, call: ToolCall, unreadable: str | None) -> tuple[Part, ...]:
+    async def _call(self, call: ToolCall, unreadable: str | None) -> tuple[Part, ...]:
         """Run a call and count it, unless no calls are left. Raises: ModelMistake, which goes back as the result."""
         if self.ledger.tool_calls >= self._max_calls:
             raise ModelMistake(f"no calls are left of {self._max_calls}; answer now")
@@ -202,7 +204,7 @@ class Agent:
             guess = did_you_mean(call.name, tools)
             hint = f"did you mean {guess}?" if guess else f"the tools are: {', '.join(tools) or 'none'}"
             raise ModelMistake(f"there is no tool {call.name!r}; {hint}")
-        return tools[call.name].call(_Context(self.conversation.pictures, self.gallery), call.arguments)
+        return await tools[call.name].call(_Context(self.conversation.pictures, self.gallery), call.arguments)
 
 
 class _Context:
@@ -223,3 +225,13 @@ class _Context:
 
     def keep_picture(self, image: Image.Image) -> ImagePart:
         return self._gallery.add_image(image)
+
+    def keep_file(self, path: Path) -> FilePart:
+        raise NotImplementedError
+
+    @property
+    def folder(self) -> Path:
+        raise NotImplementedError
+
+    async def ask_model(self, question: str, pictures: Sequence[int] = ()) -> str:
+        raise NotImplementedError

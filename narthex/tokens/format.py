@@ -25,7 +25,7 @@ from narthex.tokens.template import ChatTemplate, Marker
 from narthex.tokens.tokenizer import TextTokenizer
 
 if TYPE_CHECKING:
-    from narthex.chat import ImagePart, Message, TextPart, ToolCall, ToolSpec
+    from narthex.chat import ImagePart, Message, Part, ToolCall, ToolSpec
 
 _TOOLS_PLACE = "tools_in_user_message"
 # The family's own ends of a reply, known even where no config names them.
@@ -251,7 +251,7 @@ class ChatFormat:
             written.append(_pictures_message(late))
         return written, pictures
 
-    def _part_dict(self, part: TextPart | ImagePart) -> dict[str, Any]:
+    def _part_dict(self, part: Part) -> dict[str, Any]:
         return {"type": "image"} if part.type == "image" else {"type": "text", "text": self._marker.mark(part.text)}
 
     def _call_dict(self, call: ToolCall) -> dict[str, Any]:

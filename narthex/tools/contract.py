@@ -5,17 +5,21 @@ A tool touches the world only through the `ToolContext` it is handed; it never i
 
 from __future__ import annotations
 
+import asyncio
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Protocol, get_args, get_origin, get_type_hints
+from pathlib import Path
+from typing import Annotated, Any, Protocol, cast, get_args, get_origin, get_type_hints
 
 from PIL import Image
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
 from narthex.base.config import did_you_mean
 from narthex.base.errors import ConfigError, ModelMistake
-from narthex.chat import ImagePart, Part, ToolSpec
+from narthex.chat import FilePart, ImagePart, Part, ToolSpec
+
+Function = Callable[..., Sequence[Part] | Awaitable[Sequence[Part]]]
 
 
 class ToolContext(Protocol):
@@ -34,27 +38,49 @@ class ToolContext(Protocol):
         """Store a picture and name it, ready to be a result's part."""
         ...
 
+    def keep_file(self, path: Path) -> FilePart:
+        """Store a file that a tool made, ready to be a result's part. Raises: ModelMistake where it is too large."""
+        ...
+
+    @property
+    def folder(self) -> Path:
+        """The conversation's own folder, made on first use and kept across its turns."""
+        ...
+
+    async def ask_model(self, question: str, pictures: Sequence[int] = ()) -> str:
+        """Ask the run's model aside, without thought or tools; it counts in the agent's ledger.
+
+        Raises: ModelMistake for a picture that is not there.
+        """
+        ...
+
 
 @dataclass(frozen=True)
 class Tool:
     """A tool ready to be offered: `spec` is what the model is told, `call` runs it."""
 
     spec: ToolSpec
-    _function: Callable[..., Sequence[Part]]
+    _function: Function
     _arguments: type[BaseModel]
 
-    def call(self, context: ToolContext, arguments: dict[str, Any]) -> tuple[Part, ...]:
-        """Check the arguments and run. Raises: ModelMistake, in one line, for whatever the model can mend."""
+    async def call(self, context: ToolContext, arguments: dict[str, Any]) -> tuple[Part, ...]:
+        """Check the arguments and run. Raises: ModelMistake, in one line, for whatever the model can mend.
+
+        A plain function runs in a thread of its own, so that a slow one holds nobody up.
+        """
         try:
             checked = self._arguments.model_validate(arguments)
         except ValidationError as error:
             raise ModelMistake(f"{self.spec.name}: {_one_line(error, self._arguments)}") from None
         values = {name: getattr(checked, name) for name in self._arguments.model_fields}
-        return tuple(self._function(context, **values))
+        if inspect.iscoroutinefunction(self._function):
+            return tuple(await self._function(context, **values))
+        function = cast("Callable[..., Sequence[Part]]", self._function)
+        return tuple(await asyncio.to_thread(function, context, **values))
 
 
-def tool(function: Callable[..., Sequence[Part]]) -> Tool:
-    """Make a tool of a function `f(context, a: A, b: B = …) -> parts`.
+def tool(function: Function) -> Tool:
+    """Make a tool of a function `f(context, a: A, b: B = …) -> parts`, plain or async.
 
     The name is the function's, the description its docstring's first paragraph; parameters come in the order written,
     each with `Annotated[type, Field(description=…)]`. Raises: ConfigError where hint, docstring or context is missing.
