@@ -26,12 +26,14 @@ from narthex.model import VisionConfig
 from narthex.tokens import ChatFormat, special
 from narthex.train.dense import asked_targets, glyph_targets
 from narthex.train.examples import IGNORED, Example, instant_example, reading_example, thinking_example
+from narthex.train.peers import made_up_proposals
 
 TASKS = ("read", "find", "think", "instant", "edge")
 # Shares in training: of one readout, two compared, two added and none there, in think and instant; and of what is
 # legible without a look, in instant. The worlds' own shares (0.6, 0.25, 0.12, 0.03; 0.35) are what is measured.
 PRACTICE = (0.45, 0.25, 0.27, 0.03)
 LEGIBLE_PRACTICE = 0.7
+PEERS_SHARE = 0.2  # of think: begun with what other agents answered
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,11 @@ def draw_example(chat: ChatFormat, task: str, seed: int, index: int, split: Spli
         item = replace(item, question=carelessly(item.question, stream("careless", split, seed, index)))
     if task == "find":
         return thinking_example(chat, item, num_looks=1)
-    return thinking_example(chat, item) if task == "think" else instant_example(chat, item)
+    if task == "instant":
+        return instant_example(chat, item)
+    rng = stream("peers", split, seed, index)
+    proposals = made_up_proposals(item, rng) if split == "train" and rng.random() < PEERS_SHARE else ()
+    return thinking_example(chat, item, proposals=proposals)
 
 
 def practice(task: str, seed: int, index: int, split: Split) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from PIL import Image
 from narthex.chat import ImagePart, Message, TextPart, ToolCall
 from narthex.chat.boxes import Box
 from narthex.evals.worlds import Crop, Glyph, Item, Look
+from narthex.reason.prompts import Proposal, second_look
 from narthex.tokens import ChatFormat, special
 from narthex.tools import zoom
 
@@ -68,10 +69,17 @@ def zoomed(view: View, box: tuple[int, int, int, int]) -> View:
     return View(view.picture.crop((left, top, right, bottom)), glyphs, dict.fromkeys(view.asked))
 
 
-def thinking_example(chat: ChatFormat, item: Item, *, num_looks: int | None = None) -> Example:
-    """The item's whole demonstration, or only its beginning up to the call of look number `num_looks`."""
+def thinking_example(
+    chat: ChatFormat, item: Item, *, num_looks: int | None = None, proposals: Sequence[Proposal] = ()
+) -> Example:
+    """The item's whole demonstration, or only its beginning up to the call of look number `num_looks`.
+
+    With `proposals`, others' answers stand between question and demonstration, as a refiner or aggregator sees them.
+    """
     shelf = Shelf()
     messages = [_question(item, shelf)]
+    if proposals:
+        messages.append(Message.of("user", second_look(proposals)))
     for number, step in enumerate(item.trace, 1):
         if not isinstance(step, Look):
             messages.append(Message(role="assistant", thought=step.thought, parts=(TextPart(text=step.text),)))
