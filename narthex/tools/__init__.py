@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from narthex.tools.contract import Tool, ToolContext, tool
+from narthex.tools.contract import TIMEOUT_S, Tool, ToolContext, tool
+from narthex.tools.registry import TOOLS, get_tool
 from narthex.tools.zoom import zoom
 
-__all__ = ["Tool", "ToolContext", "tool", "zoom"]
+__all__ = ["TIMEOUT_S", "TOOLS", "Tool", "ToolContext", "get_tool", "tool", "zoom"]

@@ -46,15 +46,15 @@ def quarters() -> Image.Image:
     return picture
 
 
-def test_a_crop_comes_back_in_full_detail():
+async def test_a_crop_comes_back_in_full_detail():
     table = Table(Image.new("RGB", (50, 50)), quarters())
-    (part,) = zoom.call(table, {"box": [500, 0, 1000, 500], "image": 1})
+    (part,) = await zoom.call(table, {"box": [500, 0, 1000, 500], "image": 1})
     assert (part.width, part.height, part.media_type) == (100, 50, "image/png")
     assert table.gallery.load(part).getcolors() == [(5000, (0, 255, 0))]
     assert table.num_pictures == 3
-    (again,) = zoom.call(table, {"box": [0, 0, 100, 1000], "image": 2})  # a look into a look
+    (again,) = await zoom.call(table, {"box": [0, 0, 100, 1000], "image": 2})  # a look into a look
     assert (again.width, again.height) == (10, 50)
-    (first,) = zoom.call(table, {"box": [0, 0, 1000, 1000]})  # the first picture is the default
+    (first,) = await zoom.call(table, {"box": [0, 0, 1000, 1000]})  # the first picture is the default
     assert (first.width, first.height) == (50, 50)
 
 
@@ -76,10 +76,10 @@ def test_a_crop_comes_back_in_full_detail():
         ({"box": [0, 0, 500, 500], "picture": 0}, "picture: extra inputs are not permitted"),
     ],
 )
-def test_mistakes_come_back_in_one_line(arguments, words):
+async def test_mistakes_come_back_in_one_line(arguments, words):
     table = Table(quarters())
     with pytest.raises(ModelMistake) as caught:
-        zoom.call(table, arguments)
+        await zoom.call(table, arguments)
     assert words in str(caught.value)
     assert "\n" not in str(caught.value)
     assert table.num_pictures == 1, "a refused look keeps nothing"
@@ -101,7 +101,7 @@ def test_a_box_holds_all_that_it_touches():
     assert Box(0, 0, 10, 10).problem() is None
 
 
-def test_a_function_becomes_a_tool():
+async def test_a_function_becomes_a_tool():
     @tool
     def repeat(context: object, word: Annotated[str, Field(description="what")], times: Count = 2) -> list[TextPart]:
         """Say a word
@@ -112,10 +112,10 @@ def test_a_function_becomes_a_tool():
         return [TextPart(text=word * times)]
 
     assert repeat.spec.description == "Say a word more than once."
-    assert repeat.call(Table(), {"word": "ho "}) == (TextPart(text="ho ho "),)
-    assert repeat.call(Table(), {"word": "ho", "times": 1}) == (TextPart(text="ho"),)
+    assert await repeat.call(Table(), {"word": "ho "}) == (TextPart(text="ho ho "),)
+    assert await repeat.call(Table(), {"word": "ho", "times": 1}) == (TextPart(text="ho"),)
     with pytest.raises(ModelMistake, match=r"repeat: word: field required; times: .*greater than or equal to 1"):
-        repeat.call(Table(), {"times": 0})
+        await repeat.call(Table(), {"times": 0})
 
 
 def test_a_tool_that_says_too_little_is_refused_when_it_is_defined():
