@@ -17,7 +17,7 @@ from PIL import Image, ImageChops
 from narthex.evals.chance import chance
 from narthex.evals.stats import mean
 from narthex.evals.text import percent
-from narthex.evals.worlds import Item, Look, get_world
+from narthex.evals.worlds import Call, Item, Look, get_world
 from narthex.evals.worlds.edge import DECLINE, NEED_PICTURE, questions
 from narthex.evals.worlds.edge_pictures import FAMILIES
 from narthex.tokens.pictures import tile_picture
@@ -77,7 +77,10 @@ def panel_example() -> str:
     item = shown_panel()
     lines = [f'"{item.question}" (seed {SEED}, index {SHOWN_PANEL}, {_picture(item).width} pixels)', "", "```"]
     for step in item.trace:
-        said = f"zoom {list(step.box)}" if isinstance(step, Look) else f"answer: {step.text}"
+        if isinstance(step, Look):
+            said = f"zoom {list(step.box)}"
+        else:
+            said = f"{step.name} {step.arguments}" if isinstance(step, Call) else f"answer: {step.text}"
         lines.append(f"({step.thought}) {said}")
     return "\n".join([*lines, "```"])
 

@@ -12,7 +12,7 @@ from PIL import Image
 
 from narthex.chat import ImagePart, Message, TextPart, ToolCall
 from narthex.chat.boxes import Box
-from narthex.evals.worlds import Crop, Glyph, Item, Look
+from narthex.evals.worlds import Answer, Call, Crop, Glyph, Item, Look
 from narthex.reason.prompts import Proposal, second_look
 from narthex.tokens import ChatFormat, special
 from narthex.tools import zoom
@@ -81,9 +81,14 @@ def thinking_example(
     if proposals:
         messages.append(Message.of("user", second_look(proposals)))
     for number, step in enumerate(item.trace, 1):
-        if not isinstance(step, Look):
+        if isinstance(step, Answer):
             messages.append(Message(role="assistant", thought=step.thought, parts=(TextPart(text=step.text),)))
             break
+        if isinstance(step, Call):
+            call = ToolCall(id=f"call_{number}", name=step.name, arguments=dict(step.arguments))
+            messages.append(Message(role="assistant", thought=step.thought, calls=(call,)))
+            messages.append(Message(role="tool", parts=(TextPart(text=step.result),), call_id=call.id))
+            continue
         call = ToolCall(id=f"call_{number}", name="zoom", arguments={"box": list(step.box)})
         messages.append(Message(role="assistant", thought=step.thought, calls=(call,)))
         if number == num_looks:

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset
 
 from narthex.evals.worlds import get_world
-from narthex.evals.worlds.item import Look
+from narthex.evals.worlds.item import Answer, Look
 from narthex.model import ModelConfig, Transformer, VisionConfig
 from narthex.model.attention import Fresh
 from narthex.model.experts import balance_loss
@@ -287,6 +287,6 @@ def tokenizer_texts(seed: int, num_items: int) -> Iterator[str]:
                 yield step.thought
                 if isinstance(step, Look):
                     yield json.dumps({"name": "zoom", "parameters": {"box": list(step.box)}})
-                else:
+                elif isinstance(step, Answer):
                     yield step.text
     yield from ("system", "user", "assistant", "ipython", "\n\n", "Tools:\nzoom(box, image)", "Read.") * 50

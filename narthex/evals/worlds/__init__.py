@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from importlib import import_module
 
-from narthex.evals.worlds.item import Answer, Crop, Glyph, Item, Kind, Look, Split, Step, World, stream
+from narthex.evals.worlds.item import Answer, Call, Crop, Glyph, Item, Kind, Look, Split, Step, World, stream
 
 # Name -> (module, attribute). Modules are imported when asked for: drawing needs Pillow, listing the names does not.
 _WORLDS = {
@@ -34,5 +34,6 @@ def get_world(name: str) -> World:
 
 
 __all__ = [
-    "Answer", "Crop", "Glyph", "Item", "Kind", "Look", "Split", "Step", "World", "get_world", "stream", "world_names",
+    "Answer", "Call", "Crop", "Glyph", "Item", "Kind", "Look", "Split", "Step", "World", "get_world", "stream",
+    "world_names",
 ]  # fmt: skip

@@ -14,7 +14,12 @@ from typing import Literal, NamedTuple, Protocol
 from PIL import Image
 
 Split = Literal["train", "test"]
-Kind = Literal["read", "compare", "sum", "absent", "edge"]
+Kind = Literal[
+    "read", "compare", "sum", "absent", "edge",  # panels, edge
+    "difference", "trend",  # charts
+    "lookup", "filter", "aggregate",  # tables
+    "arithmetic", "units",  # words
+]  # fmt: skip
 
 
 class Glyph(NamedTuple):
@@ -33,6 +38,15 @@ class Look(NamedTuple):
     box: tuple[int, int, int, int]
 
 
+class Call(NamedTuple):
+    """A step of a demonstration: think, then call the tool `name`; `result` is the text that the tool returns."""
+
+    thought: str
+    name: str
+    arguments: dict[str, str]
+    result: str
+
+
 class Answer(NamedTuple):
     """The last step of a demonstration: think, then say `text`."""
 
@@ -40,14 +54,15 @@ class Answer(NamedTuple):
     text: str
 
 
-Step = Look | Answer
+Step = Look | Call | Answer
 
 
 @dataclass(frozen=True)
 class Item:
     """One task.
 
-    `legible`: everything asked about can be read without a look. `trace`: the shortest sufficient demonstration.
+    `legible`: everything asked about can be read without a look. `trace`: the shortest sufficient demonstration;
+    `others`: the same in other styles, each at most half as long again.
     """
 
     world: str
@@ -60,6 +75,7 @@ class Item:
     glyphs: tuple[Glyph, ...]
     trace: tuple[Step, ...]
     seed: int
+    others: tuple[tuple[Step, ...], ...] = ()
 
 
 class Crop(NamedTuple):

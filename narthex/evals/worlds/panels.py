@@ -15,9 +15,11 @@ import random
 import re
 from decimal import Decimal
 
+from narthex.evals.worlds.answers import same_quantity
 from narthex.evals.worlds.item import Answer, Crop, Item, Kind, Look, Split, Step, stream
 from narthex.evals.worlds.panel_paint import paint
 from narthex.evals.worlds.panel_scene import LETTERS, MISTAKABLE_UNITS, UNITS, Need, Readout, Scene, plan_scene
+from narthex.evals.worlds.written import written_sum
 
 BOX_SIDE = 250  # thousandths: 64 of 256 du
 BOX_STEP = 50
@@ -39,18 +41,6 @@ _SUM = (
     "How many {u} do {a} and {b} make together?",
 )  # fmt: skip
 
-_ALIASES = {
-    "bars": "bar", "volt": "v", "volts": "v", "amp": "a", "amps": "a", "ampere": "a", "amperes": "a", "watt": "w",
-    "watts": "w", "kilopascal": "kpa", "kilopascals": "kpa", "milliamp": "ma", "milliamps": "ma", "percent": "%",
-    "c": "°c", "celsius": "°c", "°": "°c", "degrees": "°c", "litre": "l", "litres": "l", "liter": "l", "liters": "l",
-    "hertz": "hz", "second": "s", "seconds": "s", "sec": "s",
-}  # fmt: skip
-# Words that may follow a number without being a unit.
-_NOT_UNITS = frozenset(("on", "at", "is", "in", "and", "for", "as", "of", "to", "now", "here", "shown", "so", "which"))
-_NUMBER = re.compile(
-    r"(?<![\w.,])(?P<number>[-\u2212]?\d+(?:,\d{3})*(?:\.\d+)?)(?!\d)"  # 347, 4.7, 1,234, and a sign
-    r"\s*(?P<unit>[%°º]\s?[A-Za-z]*|[A-Za-z]+)?"
-)
 _LONE_LETTER = re.compile(r"(?<![A-Za-z°º'])[A-Z](?![A-Za-z'])")
 # "A gauge", "I cannot": a word, not the letter of a gauge.
 _WORD_A_OR_I = re.compile(r"\b[AI]\s+(?!(?:reads|is|shows|has|says|or|and|with|because|at)\b)(?=[a-z])")
@@ -96,7 +86,7 @@ class Panels:
         if item.kind == "absent":
             others = set(_LONE_LETTER.findall(answer)) - set(_LONE_LETTER.findall(item.question)) - {"A", "I"}
             return bool(_NONE.search(answer)) and not re.search(r"\d", answer) and not others
-        return _same_quantity(item.answer, answer)
+        return same_quantity(item.answer, answer)
 
     def reading_crop(self, seed: int, index: int, split: Split = "train") -> Crop:
         """Make a close view of one fine readout, as a zoom would return it, with its text: "C 347 bar"."""
@@ -201,34 +191,6 @@ def _absent(rng: random.Random, scene: Scene) -> tuple[str, str, tuple[Step, ...
     question = rng.choice(_READ).format(a=letter, u=rng.choice(scene.readouts).unit)
     answer = f"There is no gauge {letter} here."
     return question, answer, (Answer(f"No {letter}.", answer),)
-
-
-def written_sum(one: str, two: str) -> str:
-    """Addition as written by hand, right to left: "347+85: 7+5=12, 4+8+1=13, 3+1=4, 432."."""
-    steps, carry = [], 0
-    for place in range(max(len(one), len(two))):
-        digits = [int(n[-1 - place]) for n in (one, two) if place < len(n)] + [1] * carry
-        total = sum(digits)
-        steps.append(f"{'+'.join(map(str, digits))}={total}" if len(digits) > 1 else str(total))
-        carry = total // 10
-    return f"{one}+{two}: {', '.join(steps)}, {int(one) + int(two)}."
-
-
-def _quantities(text: str) -> list[tuple[Decimal, str]]:
-    """The numbers of a text, each with the unit stated behind it ("" if none), in small letters."""
-    found = []
-    for match in _NUMBER.finditer(text):
-        number = Decimal(match["number"].replace(",", "").replace("\u2212", "-"))
-        unit = (match["unit"] or "").replace("º", "°").replace(" ", "").casefold()
-        found.append((number, "" if unit in _NOT_UNITS else _ALIASES.get(unit, unit)))
-    return found
-
-
-def _same_quantity(truth: str, answer: str) -> bool:
-    """Equal numbers and no other unit; after an equals sign only what follows counts. Two numbers are no answer."""
-    wanted_number, wanted_unit = _quantities(truth)[0]
-    stated = _quantities(answer.rsplit("=", 1)[-1])
-    return bool(stated) and all(number == wanted_number and unit in ("", wanted_unit) for number, unit in stated)
 
 
 def _stated_letters(item: Item, answer: str) -> set[str]:
