@@ -1,9 +1,21 @@
-"""Floor 2: runs, events and blobs, kept in one folder. Used by cli and serve; knows no model and no tool."""
+"""Floor 2: runs, events, conversations and blobs, in one folder. Used by cli and serve; knows no model and no tool."""
 
 from __future__ import annotations
 
 from narthex.store.blobs import Blob, Blobs
+from narthex.store.conversations import ConversationRecord, Conversations, Turn, answered
 from narthex.store.errors import StoreError
 from narthex.store.store import RunRecord, RunStatus, Store
 
-__all__ = ["Blob", "Blobs", "RunRecord", "RunStatus", "Store", "StoreError"]
+__all__ = [
+    "Blob",
+    "Blobs",
+    "ConversationRecord",
+    "Conversations",
+    "RunRecord",
+    "RunStatus",
+    "Store",
+    "StoreError",
+    "Turn",
+    "answered",
+]

@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Column, Float, ForeignKey, Index, Integer, MetaData, String, Table, Text
+from sqlalchemy import (
+    Column,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+)
 
 # Raised with every change of the tables. A store of a higher version is refused, one of a lower will be migrated.
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 metadata = MetaData(
     naming_convention={
@@ -49,4 +60,28 @@ blobs = Table(
     Column("media_type", String, nullable=False),
     Column("size_bytes", Integer, nullable=False),
     Column("created", Float, nullable=False),
+)
+
+# Version 2.
+conversations = Table(
+    "conversations",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("started", Float, nullable=False),  # seconds since 1970, UTC
+    Column("changed", Float, nullable=False),
+    Column("title", Text, nullable=False),
+    Column("settings", Text, nullable=False),  # JSON: what the last turn was asked with
+)
+Index("ix_conversations_changed", conversations.c.changed)
+
+turns = Table(
+    "turns",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("conversation_id", String, ForeignKey("conversations.id"), nullable=False),
+    Column("number", Integer, nullable=False),  # their order; a gap is a turn that failed
+    Column("run_id", String, nullable=False),  # no foreign key: the run's own rows come with the next group commit
+    Column("asked", Text, nullable=False),  # JSON: messages
+    Column("replied", Text),  # JSON: messages; none while it runs, and for ever if it was cut
+    UniqueConstraint("conversation_id", "number"),
 )

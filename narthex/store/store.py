@@ -1,4 +1,4 @@
-"""Runs, events and blobs on SQLite, in one folder.
+"""Runs, events, conversations and blobs on SQLite, in one folder.
 
 What is stored of a run follows from its events alone: `run_started` opens it, `run_finished` or `run_failed` closes it,
 in the same transaction as the event itself. A run whose process died in between is found when the store is next
@@ -29,6 +29,7 @@ from narthex.base.paths import narthex_home
 from narthex.chat.events import Event, RunFailed, RunFinished, RunStarted, parse_event
 from narthex.store import schema
 from narthex.store.blobs import Blobs
+from narthex.store.conversations import Conversations
 from narthex.store.errors import told_as_store_error
 from narthex.store.owners import Owner, exclusive
 from narthex.store.writer import Operation, Writer
@@ -82,6 +83,7 @@ class Store:
         self._is_closed = False
         self.folder = folder
         self.blobs = Blobs(engine, folder / "blobs")
+        self.conversations = Conversations(engine)
         self.cut_on_open: tuple[str, ...] = ()
         atexit.register(self.close)
 
@@ -204,6 +206,13 @@ class Store:
         with self._reading() as connection:
             return [RunRecord(*row) for row in connection.execute(query)]
 
+    def find_runs(self, prefix: str) -> list[RunRecord]:
+        """The runs whose id begins so, newest first; one of exactly that id alone."""
+        query = _select_runs().where(schema.runs.c.id.startswith(prefix, autoescape=True))
+        with self._reading() as connection:
+            found = [RunRecord(*row) for row in connection.execute(query.order_by(schema.runs.c.started.desc()))]
+        return [record for record in found if record.id == prefix] or found
+
     def events(self, run_id: str, *, after: int = -1) -> list[Event]:
         """The stored events of a run in order, those with `seq` > `after` only. Raises: InputError as parse_event."""
         table = schema.events
@@ -293,7 +302,12 @@ def _prepare_tables(engine: Engine) -> None:
         return
     with engine.connect() as connection:
         version = connection.scalar(select(func.max(schema.schema_version.c.version))) or 0
-    if version != schema.SCHEMA_VERSION:
+    if 1 <= version < schema.SCHEMA_VERSION:
+        # Versions up to now have added tables and changed none; one that does will need a step of its own here.
+        with engine.begin() as connection:
+            schema.metadata.create_all(connection)
+            connection.execute(update(schema.schema_version).values(version=schema.SCHEMA_VERSION))
+    elif version != schema.SCHEMA_VERSION:
         raise UserError(
             f"the store {engine.url.database} has version {version}, this Narthex knows {schema.SCHEMA_VERSION}",
             hint="use the Narthex that wrote it, or set NARTHEX_HOME to another folder",

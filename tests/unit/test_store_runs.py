@@ -212,6 +212,16 @@ def test_closing_writes_what_is_left_and_cuts_what_goes_on(tmp_path):
         assert again.run("r1").status == "cut"
 
 
+def test_a_run_is_found_by_the_beginning_of_its_id(store):
+    for run_id in ("abc1", "abd2", "abc", "x_y"):
+        store.append(started(run_id))
+    store.flush()
+    assert {run.id for run in store.find_runs("ab")} == {"abc1", "abd2", "abc"}
+    assert [run.id for run in store.find_runs("abd")] == ["abd2"]
+    assert [run.id for run in store.find_runs("abc")] == ["abc"], "an exact id is nobody's prefix"
+    assert store.find_runs("_") == store.find_runs("%") == store.find_runs("no") == []
+
+
 def test_a_store_of_another_version_is_left_alone(tmp_path):
     Store.open(tmp_path).close()
     connection = sqlite3.connect(tmp_path / "narthex.db")
