@@ -1,4 +1,4 @@
-"""Where Narthex keeps its files: one folder, moved as a whole by NARTHEX_HOME."""
+"""Where Narthex keeps its files: one folder, moved as a whole by NARTHEX_HOME. And where it brought its own model."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ import sys
 from pathlib import Path
 
 from narthex.base.errors import ConfigError
+
+
+SHIPPED_NANO = Path(__file__).resolve().parents[1] / "models" / "narthex-nano"
 
 
 def narthex_home() -> Path:

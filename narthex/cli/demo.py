@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 import typer
 
 from narthex.base.paths import narthex_home
+from narthex.cli.choices import DeviceName, ModelName
 from narthex.cli.inputs import MAX_SEED, Options, parse_options
 
 if TYPE_CHECKING:
@@ -42,11 +43,8 @@ def command(
     seed: Annotated[
         str | None, typer.Option("--seed", metavar="N", help="Which panel; the same seed, the same panel.")
     ] = None,
-    model: Annotated[
-        str | None,
-        typer.Option("--model", "-m", metavar="NAME|FOLDER", help="The model to ask. Default: narthex-nano."),
-    ] = None,
-    device: Annotated[str | None, typer.Option("--device", metavar="NAME", help="cpu, cuda, cuda:1, mps.")] = None,
+    model: ModelName = None,
+    device: DeviceName = None,
 ) -> None:
     """Draw a panel that no training saw, ask about its fine print in Thinking and in Instant, and judge both."""
     from rich.console import Console

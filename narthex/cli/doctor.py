@@ -16,8 +16,8 @@ import typer
 
 from narthex import __version__
 from narthex.base.errors import NarthexError
-from narthex.base.paths import narthex_home
-from narthex.cli.models import Place, find_model, inspect, shipped_folder, short_bytes, short_count
+from narthex.base.paths import SHIPPED_NANO, narthex_home
+from narthex.cli.models import Place, find_model, inspect, short_bytes, short_count
 
 State = Literal["ok", "note", "broken"]
 
@@ -148,7 +148,7 @@ def _store() -> Check:
 
 def _model(name: str | None) -> Check:
     folder = find_model(name)
-    facts = inspect(Place(folder.resolve().name, folder, folder == shipped_folder()))
+    facts = inspect(Place(folder.resolve().name, folder, folder == SHIPPED_NANO))
     if facts["problem"] is not None:
         return Check("model", "broken", f"{facts['folder']}: {facts['problem']}", facts["hint"])
     size = f"{short_count(facts['parameters'])} parameters, {short_count(facts['active_parameters'])} active"

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from narthex.base.errors import InputError
+from narthex.cli.choices import AsJson, DeviceName, ModelName
 from narthex.cli.inputs import parse_options
 
 if TYPE_CHECKING:
@@ -26,10 +27,7 @@ def command(
     seed: Annotated[
         str | None, typer.Option("--seed", metavar="S", help="Which items; another seed, fresh ones. Default: 1.")
     ] = None,
-    model: Annotated[
-        str | None,
-        typer.Option("--model", "-m", metavar="NAME|FOLDER", help="The model to ask. Default: narthex-nano."),
-    ] = None,
+    model: ModelName = None,
     max_think: Annotated[
         str | None, typer.Option("--max-think", metavar="N", help="At most N tokens of thought an item.")
     ] = None,
@@ -42,11 +40,11 @@ def command(
             help="Again for more: temperature, think_tokens, answer_tokens, tool_calls, wall_s.",
         ),
     ] = None,
-    device: Annotated[str | None, typer.Option("--device", metavar="NAME", help="cpu, cuda, cuda:1, mps.")] = None,
+    device: DeviceName = None,
     items: Annotated[
         Path | None, typer.Option("--items", metavar="FILE", help="Write every answer there, a JSON object a line.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Measure a model on a task whose answers are known exactly. Ctrl-C ends it with a report of what is done."""
     from narthex.chat import parse_mode

@@ -9,12 +9,11 @@ from typing import Annotated, Any, NamedTuple
 
 import typer
 
-import narthex
 from narthex.base.config import did_you_mean
 from narthex.base.errors import NarthexError, WeightsError
-from narthex.base.paths import narthex_home
+from narthex.base.paths import SHIPPED_NANO, narthex_home
 
-NANO = "narthex-nano"
+NANO = SHIPPED_NANO.name
 
 
 class Place(NamedTuple):
@@ -25,14 +24,9 @@ class Place(NamedTuple):
     is_shipped: bool
 
 
-def shipped_folder() -> Path:
-    """Where the package has its own model. It need not be there: a checkout may be older than its first release."""
-    return Path(narthex.__file__).parent / "models" / NANO
-
-
 def places() -> list[Place]:
     """The shipped model and the folders of NARTHEX_HOME/models, by name; a name that is there twice stands for ours."""
-    found = [Place(NANO, shipped_folder(), True)] if shipped_folder().is_dir() else []
+    found = [Place(NANO, SHIPPED_NANO, True)] if SHIPPED_NANO.is_dir() else []
     try:
         own = [path for path in sorted((narthex_home() / "models").iterdir()) if path.is_dir()]
     except OSError:  # not there, or not to be looked into: then nothing in it can be named

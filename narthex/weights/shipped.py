@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from narthex.base.paths import SHIPPED_NANO
 
-SHIPPED_NANO = Path(__file__).resolve().parents[1] / "models" / "narthex-nano"
+__all__ = ["SHIPPED_NANO"]

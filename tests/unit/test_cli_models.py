@@ -38,7 +38,7 @@ def spoil(folder) -> None:
 
 
 def test_a_name_a_path_and_nothing_at_all(tiny, tmp_path, monkeypatch):
-    monkeypatch.setattr(models, "shipped_folder", lambda: tmp_path / "shipped")
+    monkeypatch.setattr(models, "SHIPPED_NANO", tmp_path / "shipped")
     assert models.find_model("tiny") == tiny
     assert models.find_model(str(tiny)) == tiny
     with pytest.raises(WeightsError, match="no model 'tinny'") as refusal:
@@ -48,12 +48,6 @@ def test_a_name_a_path_and_nothing_at_all(tiny, tmp_path, monkeypatch):
         models.find_model(None)
     (tmp_path / "shipped").mkdir()
     assert models.find_model(None) == models.find_model("narthex-nano") == tmp_path / "shipped"
-
-
-def test_the_room_of_weights_and_the_command_line_mean_the_same_folder():
-    from narthex.weights.shipped import SHIPPED_NANO
-
-    assert models.shipped_folder().resolve() == SHIPPED_NANO
 
 
 def test_models_are_listed_with_their_size_and_refused_when_changed(tiny, capsys):
