@@ -8,7 +8,6 @@ from pathlib import Path
 
 from narthex.base.errors import ConfigError
 
-
 SHIPPED_NANO = Path(__file__).resolve().parents[1] / "models" / "narthex-nano"
 
 
