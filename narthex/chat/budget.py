@@ -36,13 +36,13 @@ class Budget(Frozen):
     """Limits of a whole run, across its turns and agents. `wall_s` is in seconds.
 
     `answer_tokens` bounds what one reply says outside its thought, calls included: the answer is one reply's, and calls
-    made on the way to it do not eat its room.
+    made on the way to it do not eat its room. `rounds` are those in which agents that disagree read each other.
     """
 
     think_tokens: _Count | None = None
     answer_tokens: _Count | None = None
     agents: Annotated[int, Field(ge=1)] | None = None
-    rounds: Annotated[int, Field(ge=1)] | None = None
+    rounds: _Count | None = None
     tool_calls: _Count | None = None
     wall_s: Annotated[float, Field(gt=0)] | None = None
 

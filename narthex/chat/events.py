@@ -17,7 +17,7 @@ from narthex.chat.messages import Frozen, Part, ToolCall
 
 # stop: the model ended by itself; length: its room ran out; tool_calls: the caller's own tools are to be run.
 FinishReason = Literal["stop", "length", "tool_calls", "cancelled"]
-AgentRole = Literal["solo", "proposer", "refiner", "aggregator"]
+AgentRole = Literal["solo", "proposer", "refiner", "aggregator", "judge"]
 
 
 class EventBase(Frozen):
@@ -126,7 +126,7 @@ class Agreement(EventBase):
 class RoundStarted(EventBase):
     type: Literal["round_started"] = "round_started"
     round: Annotated[int, Field(ge=0)]
-    purpose: Literal["propose", "refine", "answer"]
+    purpose: Literal["propose", "judge", "refine", "answer"]
 
 
 class Waiting(EventBase):

@@ -2,48 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+import asyncio
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from PIL import Image
-
-from narthex.backends.base import Backend, TurnEnd, TurnRequest
-from narthex.base.config import did_you_mean
-from narthex.base.errors import BackendError, ModelMistake
+from narthex.backends.base import TurnDelta, TurnEnd, TurnRequest
+from narthex.base.errors import BackendError
 from narthex.chat import (
     AgentFinished,
     AgentLedger,
+    AgentRole,
     AgentStarted,
+    AgentTextDelta,
     AnswerDelta,
     AnswerStarted,
     Budget,
     BudgetEnforced,
     Conversation,
     Event,
-    FilePart,
     FinishReason,
     ImagePart,
     Message,
-    Part,
     TextPart,
     ThoughtDelta,
     ToolCall,
-    ToolFinished,
-    ToolStarted,
+    ToolSpec,
 )
-from narthex.reason.clock import Clock
-from narthex.tokens.gallery import Gallery
+from narthex.reason.bench import Bench, Wish
+from narthex.reason.collapse import is_looping
+from narthex.reason.desk import Desk
 from narthex.tools import Tool
 
 SPARE_TURNS = 2  # beyond one per tool call: to be told that no calls are left, and to answer
+ASIDE_TOKENS = 1024  # of a reply to a question that a tool asks
+WATCH_CHARS = 64  # a trace is searched for repetition each time it has grown by so much
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How one agent draws: whether it thinks, what it may use, and its dice."""
+    """How one agent works: whether it thinks, what it may use and spend, and its dice.
+
+    `caller_tools` are run by whoever asked: calling one ends the agent.
+    """
 
     thinking: bool
     tools: tuple[Tool, ...]
@@ -51,49 +53,73 @@ class Settings:
     temperature: float
     top_p: float
     seed: int | None
+    caller_tools: tuple[ToolSpec, ...] = ()
+    answer_schema: Mapping[str, Any] | None = None
+    tenant: str = ""
+    wants_confidence: bool = False
 
 
 @dataclass
 class Agent:
-    """An agent of a run. `work` streams its events; afterwards `answer`, `ledger` and the rest say how it went."""
+    """An agent of a run. `work` streams its events; afterwards `answer`, `ledger` and the rest say how it went.
+
+    What a solo agent and an aggregator say is the run's answer; others are heard by their peers alone. Set `stop`, and
+    it ends soon with what it has. `floor`: below this confidence its trace is given up as collapsing.
+    """
 
     agent_id: str
     conversation: Conversation
     settings: Settings
-    backend: Backend
-    gallery: Gallery
-    clock: Clock
+    desk: Desk
+    role: AgentRole = "solo"
+    round: int = 0
     answer: str = ""
+    calls: tuple[ToolCall, ...] = ()
+    confidence: float | None = None
     finish_reason: FinishReason = "length"
     budget_enforced: BudgetEnforced = "native"
-    ledger: AgentLedger = field(init=False)
     estimated: bool = False
+    floor: float = 0.0
+    error: str | None = None
+    stop: asyncio.Event = field(default_factory=asyncio.Event)
+    ledger: AgentLedger = field(init=False)
     _shown: str = ""  # text streamed since the last answer_started
 
     def __post_init__(self) -> None:
-        self.ledger = AgentLedger(agent_id=self.agent_id)
-        self._max_calls = self.settings.budget.tool_calls or 0
+        self.ledger = AgentLedger(agent_id=self.agent_id, round=self.round)
+
+    @property
+    def is_heard(self) -> bool:
+        return self.role in ("solo", "aggregator")
 
     async def work(self) -> AsyncGenerator[Event]:
-        """Stream everything up to and including `agent_finished`; text goes straight into the run's answer.
+        """Stream everything up to and including `agent_finished`; what is heard goes straight into the run's answer.
 
         Text that turns out to stand before a tool call is withdrawn by the next `answer_started`.
         """
-        began, settings = self.clock.elapsed(), self.settings
-        yield AgentStarted(**self._stamp(), seed=settings.seed, temperature=settings.temperature)
+        began, settings, clock = self.desk.clock.elapsed(), self.settings, self.desk.clock
+        yield AgentStarted(
+            **self._stamp(), role=self.role, round=self.round, seed=settings.seed, temperature=settings.temperature
+        )
         try:
             async with aclosing(self._take_turns()) as events:
                 async for event in events:
                     yield event
         finally:  # a run that fails has cost something too
-            self.ledger = self.ledger.model_copy(update={"seconds": self.clock.elapsed() - began})
-        if self._shown != self.answer:  # said before a call, with nothing after it
+            self.ledger = self.ledger.model_copy(update={"seconds": clock.elapsed() - began})
+        if self.is_heard and self._shown != self.answer:  # said before a call, with nothing after it
             yield AnswerStarted(**self._stamp())
-        yield AgentFinished(**self._stamp(), answer=self.answer, finish_reason=self.finish_reason, ledger=self.ledger)
+        yield self.finished()
+
+    def finished(self) -> AgentFinished:
+        return AgentFinished(
+            **self._stamp(), answer=self.answer, calls=self.calls, error=self.error, confidence=self.confidence,
+            finish_reason=self.finish_reason, ledger=self.ledger,
+        )  # fmt: skip
 
     async def _take_turns(self) -> AsyncGenerator[Event]:
         """Turn after turn, and the tools between them, until the model answers or what it may spend is spent."""
-        for _ in range(self._max_calls + SPARE_TURNS):
+        for _ in range(self.desk.purse.limit + SPARE_TURNS):
             end: TurnEnd | None = None
             async with aclosing(self._turn()) as turn:
                 async for step in turn:
@@ -102,27 +128,38 @@ class Agent:
                     else:
                         yield step
             if end is None:
-                raise BackendError(f"{self.backend.name} stopped in the middle of a reply", hint="ask again")
+                raise BackendError(f"{self.desk.backend.name} stopped in the middle of a reply", hint="ask again")
             self._account(end)
-            if not (end.calls or end.mistakes):
-                self.answer, self.finish_reason = end.text, end.finish_reason
+            self.answer, self.finish_reason = end.text, end.finish_reason
+            if end.finish_reason == "cancelled" or not (end.calls or end.mistakes):
                 return
+            theirs = {spec.name for spec in self.settings.caller_tools}
+            if wanted := tuple(call for call in end.calls if call.name in theirs):
+                self.calls, self.finish_reason = wanted, "tool_calls"
+                return
+            self.answer, self.finish_reason = "", "length"
             async with aclosing(self._use_tools(end)) as events:
                 async for event in events:
                     yield event
             wall_s = self.settings.budget.wall_s
-            if wall_s is not None and self.clock.elapsed() >= wall_s:
+            if self.stop.is_set() or (wall_s is not None and self.desk.clock.elapsed() >= wall_s):
+                self.finish_reason = "cancelled" if self.stop.is_set() else "length"
                 return
 
     async def _turn(self) -> AsyncGenerator[Event | TurnEnd]:
         """One exchange, as events and, last, how it ended."""
-        is_answering = False
-        async with aclosing(self.backend.turn(self._request())) as deltas:
+        is_answering, written = False, ""
+        async with aclosing(self.desk.backend.turn(self._request())) as deltas:
             async for delta in deltas:
                 if isinstance(delta, TurnEnd):
                     yield delta
-                elif delta.kind == "thought":
+                    continue
+                written += delta.text
+                self._watch(delta, written)
+                if delta.kind == "thought":
                     yield ThoughtDelta(**self._stamp(), text=delta.text)
+                elif not self.is_heard:
+                    yield AgentTextDelta(**self._stamp(), text=delta.text)
                 else:
                     if not is_answering:
                         is_answering, self._shown = True, ""
@@ -130,24 +167,38 @@ class Agent:
                     self._shown += delta.text
                     yield AnswerDelta(**self._stamp(), text=delta.text)
 
+    def _watch(self, delta: TurnDelta, written: str) -> None:
+        """Stop an unheard trace that has lost its way: it repeats itself, or is less sure than the others."""
+        if self.is_heard:
+            return
+        is_lost = delta.confidence is not None and delta.confidence < self.floor
+        is_due = len(written) // WATCH_CHARS > (len(written) - len(delta.text)) // WATCH_CHARS
+        if is_lost or (is_due and is_looping(written)):
+            self.stop.set()
+
     def _stamp(self) -> dict[str, Any]:
-        return self.clock.stamp(self.agent_id)
+        return self.desk.clock.stamp(self.agent_id)
 
     def _request(self) -> TurnRequest:
-        """The next turn's request, with what is left of the run's budget."""
-        budget, spent = self.settings.budget, self.ledger
+        """The next turn's request, with what is left of the agent's budget."""
+        settings, budget, spent = self.settings, self.settings.budget, self.ledger
         think_left = None if budget.think_tokens is None else max(0, budget.think_tokens - spent.thought_tokens)
+        elapsed = self.desk.clock.elapsed()
         return TurnRequest(
             messages=self.conversation.messages,
-            load_image=self.gallery.load,
-            tools=tuple(tool.spec for tool in self.settings.tools),
-            thinking=self.settings.thinking,
+            load_image=self.desk.gallery.load,
+            tools=(*(tool.spec for tool in settings.tools), *settings.caller_tools),
+            thinking=settings.thinking,
             think_tokens=think_left,
             answer_tokens=budget.answer_tokens,
-            temperature=self.settings.temperature,
-            top_p=self.settings.top_p,
-            seed=self.settings.seed,
-            deadline_s=None if budget.wall_s is None else max(0.0, budget.wall_s - self.clock.elapsed()),
+            temperature=settings.temperature,
+            top_p=settings.top_p,
+            seed=settings.seed,
+            deadline_s=None if budget.wall_s is None else max(0.0, budget.wall_s - elapsed),
+            answer_schema=settings.answer_schema,
+            wants_confidence=settings.wants_confidence,
+            stop=self.stop,
+            tenant=settings.tenant,
         )
 
     def _account(self, end: TurnEnd) -> None:
@@ -166,72 +217,37 @@ class Agent:
         if self.budget_enforced == "native":  # one turn that needed another way is what should be known
             self.budget_enforced = end.budget_enforced
         self.estimated = self.estimated or usage.estimated
+        if end.confidence is not None:  # a chain is as sure as its least sure link
+            self.confidence = min(end.confidence, 1.0 if self.confidence is None else self.confidence)
 
     async def _use_tools(self, end: TurnEnd) -> AsyncGenerator[Event]:
-        """Run the calls in the order written, tell of those that could not be read, and append it all."""
+        """Run the calls, tell of those that could not be read, and append it all."""
         said = (TextPart(text=end.text),) if end.text else ()
-        messages = [Message(role="assistant", parts=said, thought=end.thought, calls=end.calls)]
-        work: list[tuple[ToolCall, str | None]] = [(call, None) for call in end.calls]
+        wishes = [Wish(call) for call in end.calls]
         for number, mistake in enumerate(end.mistakes):
             # Unique in the run, as ids of calls are; the name says to whoever watches what kind of call it was.
             call_id = f"unreadable_{self.ledger.turns}_{number}"
-            work.append((ToolCall(id=call_id, name="unreadable"), mistake))
-        for call, unreadable in work:
-            yield ToolStarted(**self._stamp(), call=call)
-            began = self.clock.elapsed()
-            try:
-                parts, is_error = await self._call(call, unreadable), False
-            except ModelMistake as mistake:
-                parts, is_error = (TextPart(text="error: " + " ".join(str(mistake).split())),), True
-            looks = sum(isinstance(part, ImagePart) for part in parts)
-            self.ledger = self.ledger.model_copy(update={"looks": self.ledger.looks + (looks > 0)})
-            messages.append(Message(role="tool", parts=parts, call_id=call.id))
-            yield ToolFinished(
-                **self._stamp(), call_id=call.id, name=call.name, parts=parts, is_error=is_error,
-                seconds=self.clock.elapsed() - began,
-            )  # fmt: skip
-        self.conversation = self.conversation.with_messages(*messages)
+            wishes.append(Wish(ToolCall(id=call_id, name="unreadable"), mistake))
+        bench = Bench(self.desk, self.settings.tools, self.conversation.pictures, self._ask_aside, self._stamp)
+        async with aclosing(bench.use(wishes)) as events:
+            async for event in events:
+                yield event
+        ledger = self.ledger
+        self.ledger = ledger.model_copy(
+            update={"tool_calls": ledger.tool_calls + bench.num_calls, "looks": ledger.looks + bench.num_looks}
+        )
+        asked = Message(role="assistant", parts=said, thought=end.thought, calls=end.calls)
+        self.conversation = self.conversation.with_messages(asked, *bench.results(wishes))
 
-    async def _call(self, call: ToolCall, unreadable: str | None) -> tuple[Part, ...]:
-        """Run a call and count it, unless no calls are left. Raises: ModelMistake, which goes back as the result."""
-        if self.ledger.tool_calls >= self._max_calls:
-            raise ModelMistake(f"no calls are left of {self._max_calls}; answer now")
-        self.ledger = self.ledger.model_copy(update={"tool_calls": self.ledger.tool_calls + 1})
-        if unreadable is not None:
-            raise ModelMistake(unreadable)
-        tools = {tool.spec.name: tool for tool in self.settings.tools}
-        if call.name not in tools:
-            guess = did_you_mean(call.name, tools)
-            hint = f"did you mean {guess}?" if guess else f"the tools are: {', '.join(tools) or 'none'}"
-            raise ModelMistake(f"there is no tool {call.name!r}; {hint}")
-        return await tools[call.name].call(_Context(self.conversation.pictures, self.gallery), call.arguments)
-
-
-class _Context:
-    """The ToolContext of one call."""
-
-    def __init__(self, pictures: Sequence[ImagePart], gallery: Gallery) -> None:
-        self._pictures, self._gallery = pictures, gallery
-
-    @property
-    def num_pictures(self) -> int:
-        return len(self._pictures)
-
-    def open_picture(self, index: int) -> Image.Image:
-        if not 0 <= index < len(self._pictures):
-            have = f"0..{len(self._pictures) - 1}" if self._pictures else "none"
-            raise ModelMistake(f"there is no picture {index}; pictures here: {have}")
-        return self._gallery.load(self._pictures[index])
-
-    def keep_picture(self, image: Image.Image) -> ImagePart:
-        return self._gallery.add_image(image)
-
-    def keep_file(self, path: Path) -> FilePart:
-        raise NotImplementedError
-
-    @property
-    def folder(self) -> Path:
-        raise NotImplementedError
-
-    async def ask_model(self, question: str, pictures: Sequence[int] = ()) -> str:
-        raise NotImplementedError
+    async def _ask_aside(self, question: str, pictures: Sequence[ImagePart]) -> str:
+        """What the model says to a question of a tool's; its tokens are this agent's."""
+        request = replace(
+            self._request(), messages=(Message.of("user", question, *pictures),), tools=(), thinking=False,
+            think_tokens=0, answer_tokens=ASIDE_TOKENS, answer_schema=None, wants_confidence=False,
+        )  # fmt: skip
+        async with aclosing(self.desk.backend.turn(request)) as deltas:
+            async for delta in deltas:
+                if isinstance(delta, TurnEnd):
+                    self._account(delta._replace(confidence=None))
+                    return delta.text
+        raise BackendError(f"{self.desk.backend.name} stopped in the middle of a reply", hint="ask again")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import threading
 from collections import OrderedDict
 from typing import Protocol
 
@@ -51,10 +52,11 @@ class MemoryBlobs:
 
 
 class Gallery:
-    """Takes pictures in and hands them out. Not safe to share between threads; one per run is meant."""
+    """Takes pictures in and hands them out. One per run is meant; its tools may call it from threads of their own."""
 
     def __init__(self, blobs: BlobStore) -> None:
         self._blobs = blobs
+        self._lock = threading.RLock()
         self._decoded: OrderedDict[str, Image.Image] = OrderedDict()
 
     def add_bytes(self, data: bytes) -> ImagePart:
@@ -70,16 +72,23 @@ class Gallery:
         image.save(buffer, "PNG", compress_level=1)
         return self._keep(image.convert("RGB"), buffer.getvalue(), "image/png")
 
+    def add_file(self, data: bytes, media_type: str) -> str:
+        """Keep the bytes of a file that is no picture, and return their sha256."""
+        with self._lock:
+            return self._blobs.put(data, media_type)
+
     def load(self, part: ImagePart) -> Image.Image:
         """The upright RGB image. Raises: InputError where its bytes are gone."""
-        if part.sha256 not in self._decoded:
-            self._remember(part.sha256, decode_picture(self._blobs.get(part.sha256).data))
-        self._decoded.move_to_end(part.sha256)
-        return self._decoded[part.sha256]
+        with self._lock:
+            if part.sha256 not in self._decoded:
+                self._remember(part.sha256, decode_picture(self._blobs.get(part.sha256).data))
+            self._decoded.move_to_end(part.sha256)
+            return self._decoded[part.sha256]
 
     def _keep(self, image: Image.Image, data: bytes, media_type: str) -> ImagePart:
-        sha256 = self._blobs.put(data, media_type)
-        self._remember(sha256, image)
+        with self._lock:
+            sha256 = self._blobs.put(data, media_type)
+            self._remember(sha256, image)
         return ImagePart(sha256=sha256, media_type=media_type, width=image.width, height=image.height)
 
     def _remember(self, sha256: str, image: Image.Image) -> None:
