@@ -78,7 +78,7 @@ class TextStream:
         return self._tokenizer.decode(self._old + self._new)[len(self._tokenizer.decode(self._old)) :]
 
 
-class _ThoughtSplitter:
+class ThoughtSplitter:
     """Tells thought from text. Marks that are text may arrive in pieces; a thought begins at the start of the reply."""
 
     def __init__(self, style: ThoughtStyle | None, *, in_thought: bool) -> None:
@@ -164,7 +164,7 @@ class ReplyParser:
         """`in_thought`: the prompt ended inside a thought. `shapes`: which shapes of calls to look for."""
         self._tokenizer = tokenizer
         self._stream = TextStream(tokenizer)
-        self._splitter = _ThoughtSplitter(style, in_thought=in_thought)
+        self._splitter = ThoughtSplitter(style, in_thought=in_thought)
         self._scanner = CallScanner(shapes, new_call_id or (lambda _: f"call_{secrets.token_hex(8)}"))
         self._style = style
         self._stop_ids = frozenset(stop_ids)
