@@ -31,7 +31,7 @@ class Record:
     """
 
     index: int
-    mode: Mode
+    mode: str  # or the name of a baseline
     world: str
     kind: str
     question: str
@@ -82,6 +82,7 @@ class Report:
     modes: tuple[Mode, ...]
     limit: int
     temperature: float = 0.0
+    baselines: tuple[str, ...] = ()
     items: list[Record] = field(default_factory=list)
     seconds: float = 0.0
     partial: bool = False
@@ -98,15 +99,16 @@ class Report:
     def to_json(self) -> dict[str, Any]:
         """The object that `narthex eval --json` prints: plain data, no NaN. Fields may be added, never renamed."""
         worlds = _values(self.items, lambda record: record.world)
+        arms = (*self.modes, *self.baselines)
         return {
             "task": self.task,
             "seed": self.seed,
             "n": self.n,
             "model": self.model,
             "modes": {mode: _summary(self.of(mode)) for mode in self.modes},
-            "baselines": {},
+            "baselines": {name: _summary(self.of(name)) for name in self.baselines},
             "by_world": {
-                world: {mode: _share([r for r in self.of(mode) if r.world == world]) for mode in self.modes}
+                world: {arm: _share([r for r in self.of(arm) if r.world == world]) for arm in arms}
                 for world in worlds
             },
             "limit": self.limit,
@@ -121,7 +123,7 @@ class Report:
         head = f"{self.task}   model {self.model}   seed {self.seed}   {self.n} items   {self.seconds:.0f} s"
         if self.partial:
             head += f"\nPARTIAL: stopped after {self.n} of {self.limit} items"
-        parts = [head, _accuracy_table(found), _cost_table(found), _kind_table(found, self.modes)]
+        parts = [head, _accuracy_table(found), _cost_table(found), _kind_table(found)]
         parts += _notes(found)
         return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -191,7 +193,7 @@ def _values(records: Iterable[Record], value: Callable[[Record], str]) -> list[s
 
 def _accuracy_table(found: dict[str, Any]) -> str:
     rows = [["mode", "right", "95 % interval", "legible", "fine print", "guessing", "declined", "failed"]]
-    for mode, told in found["modes"].items():
+    for mode, told in _arms(found).items():
         prints = told["by_print"]
         fine = prints.get("fine", {})
         rows.append([
@@ -209,19 +211,25 @@ def _cost_table(found: dict[str, Any]) -> str:
             mode, f"{told['tokens_mean']:.1f}", f"{told['looks_mean']:.2f}", f"{told['tool_calls_mean']:.2f}",
             f"{told['agents_mean']:.1f}", f"{told['seconds_mean']:.2f}", f"{told['critical_path_s_mean']:.2f}",
         ]
-        for mode, told in found["modes"].items()
+        for mode, told in _arms(found).items()
     ]  # fmt: skip
     return columns(rows)
 
 
-def _kind_table(found: dict[str, Any], modes: Sequence[str]) -> str:
+def _arms(found: dict[str, Any]) -> dict[str, Any]:
+    """Modes, then baselines: rows of every table."""
+    return {**found["modes"], **found["baselines"]}
+
+
+def _kind_table(found: dict[str, Any]) -> str:
     """Kinds as rows, modes as columns; left out where there is one kind only."""
-    kinds = sorted({kind for mode in modes for kind in found["modes"][mode]["by_kind"]})
+    arms = _arms(found)
+    kinds = sorted({kind for told in arms.values() for kind in told["by_kind"]})
     if len(kinds) < 2:
         return ""
-    rows = [["kind", "n", *modes]]
+    rows = [["kind", "n", *arms]]
     for kind in kinds:
-        told = [found["modes"][mode]["by_kind"].get(kind, {}) for mode in modes]
+        told = [arm["by_kind"].get(kind, {}) for arm in arms.values()]
         count = max(entry.get("n", 0) for entry in told)
         rows.append([kind, str(count), *(percent(entry.get("accuracy")) for entry in told)])
     return columns(rows)
@@ -230,7 +238,7 @@ def _kind_table(found: dict[str, Any], modes: Sequence[str]) -> str:
 def _notes(found: dict[str, Any]) -> list[str]:
     notes = [
         f"{mode}: {count} x {message}"
-        for mode, told in found["modes"].items()
+        for mode, told in _arms(found).items()
         for message, count in told["errors"].items()
     ]
     return ["failed runs count as wrong:\n  " + "\n  ".join(notes)] if notes else []

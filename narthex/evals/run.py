@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import aclosing
 
 from narthex.backends.base import Backend
@@ -21,12 +21,13 @@ from narthex.chat import (
     ToolStarted,
     parse_mode,
 )
+from narthex.evals.baselines import BASELINES, all_agents, long_thinking, mean_tokens, num_votes, vote
 from narthex.evals.chance import chance
 from narthex.evals.report import UNDRAWN, Record, Report, costs
 from narthex.evals.task import Outcome, Settings, Solver, Task, get_task
 from narthex.evals.worlds import Item
 from narthex.evals.worlds.edge import is_decline
-from narthex.reason import DEFAULTS, default_tools
+from narthex.reason import default_tools
 from narthex.reason import run as reason
 from narthex.tokens.gallery import Gallery, MemoryBlobs
 
@@ -48,6 +49,7 @@ def evaluate(
 ) -> Report:
     """Answer `limit` items of a task in every mode, each item in all modes before the next is drawn.
 
+    With Contemplating among the modes, what it must be compared with is measured on the same items (`baselines.py`).
     An item that fails is recorded as wrong, with its reason, and the rest goes on. Ctrl-C ends the evaluation with a
     report of what is complete until then, marked `partial`. `concurrency`: items under way at a time.
     Must not be called from a running event loop.
@@ -58,7 +60,8 @@ def evaluate(
     for name, count in (("limit", limit), ("concurrency", concurrency)):
         if count < 1:
             raise InputError(f"{name} is {count}", hint=f"give a {name} of 1 or more")
-    report = Report(chosen.name, seed, backend.name, parsed, limit, temperature)
+    baselines = BASELINES if "contemplating" in parsed else ()
+    report = Report(chosen.name, seed, backend.name, parsed, limit, temperature, baselines)
     bench = _Bench(chosen, report, backend, Settings(temperature, budget), solve, progress)
     began = time.monotonic()
     try:
@@ -66,7 +69,8 @@ def evaluate(
     except KeyboardInterrupt:
         report.partial = report.n < limit
     report.seconds = time.monotonic() - began
-    report.items.sort(key=lambda record: (record.index, parsed.index(record.mode)))
+    arms = (*parsed, *baselines)
+    report.items.sort(key=lambda record: (record.index, arms.index(record.mode)))
     return report
 
 
@@ -81,7 +85,7 @@ async def solve(item: Item, mode: Mode, backend: Backend, settings: Settings, *,
         asked = Conversation(messages=(Message.of("user", item.question, *pictures),))
         events = reason(
             asked, mode, settings.budget, backend, default_tools(mode), gallery=gallery, seed=seed,
-            temperature=settings.temperature,
+            temperature=settings.temperature, stops_early=settings.stops_early,
         )  # fmt: skip
         async with aclosing(events):
             async for event in events:
@@ -145,22 +149,46 @@ class _Bench:
     ) -> None:
         self._task, self._report, self._backend = task, report, backend
         self._settings, self._solver, self._progress = settings, solver, progress
-        self._done = dict.fromkeys(report.modes, 0)
+        self._done = dict.fromkeys((*report.modes, *report.baselines), 0)
 
     async def work(self, concurrency: int) -> None:
-        indices = iter(range(self._report.limit))
-        await asyncio.gather(*(self._take_from(indices) for _ in range(min(concurrency, self._report.limit))))
+        """All modes, then the baselines, which are to spend what the modes did."""
+        for arms in (self._report.modes, self._report.baselines):
+            indices = iter(range(self._report.limit) if arms else ())
+            takers = min(concurrency, self._report.limit)
+            await asyncio.gather(*(self._take_from(indices, arms) for _ in range(takers)))
 
-    async def _take_from(self, indices: Iterator[int]) -> None:
+    async def _take_from(self, indices: Iterator[int], arms: Sequence[str]) -> None:
         for index in indices:
             # Drawn once for all modes and dropped afterwards: a thousand pictures would fill gigabytes.
             item = self._draw(index)
-            for mode in self._report.modes:
+            for arm in arms:
                 await asyncio.sleep(0)  # Ctrl-C takes hold where something waits, and a backend need not
-                self._report.items.append(await self._answer(index, item, mode))
-                self._done[mode] += 1
+                self._report.items.append(await self._answer(index, item, arm))
+                self._done[arm] += 1
                 if self._progress is not None:
-                    self._progress(mode, self._done[mode], self._report.limit)
+                    self._progress(arm, self._done[arm], self._report.limit)
+
+    def _solve(self, arm: str, index: int, item: Item) -> Awaitable[Outcome]:
+        """Answer an item in a mode, or as a baseline does."""
+        # Items differ in their dice too; with one seed for all, sampling would repeat the same luck.
+        backend, settings, seed = self._backend, self._settings, self._report.seed + index
+        if arm in self._report.modes:
+            return self._solver(item, parse_mode(arm), backend, settings, seed=seed)
+        tokens = mean_tokens(self._report.of("contemplating"))
+        if arm == "vote_equal_tokens":
+            votes = num_votes(index, tokens, self._thinking_tokens())
+            return vote(item, backend, settings, self._solver, seed=seed, votes=votes)
+        if arm == "long_thinking":
+            return long_thinking(item, backend, settings, self._solver, seed=seed, tokens=tokens)
+        return all_agents(item, backend, settings, self._solver, seed=seed)
+
+    def _thinking_tokens(self) -> float:
+        """Tokens of a Thinking run; without that mode, of an agent of Contemplating."""
+        if thinking := mean_tokens(self._report.of("thinking")):
+            return thinking
+        records = self._report.of("contemplating")
+        return mean_tokens(records) * len(records) / max(1, sum(record.agents or 1 for record in records))
 
     def _draw(self, index: int) -> Item | str:
         """An item, or why there is none."""
@@ -169,15 +197,14 @@ class _Bench:
         except Exception as bug:
             return f"the item could not be drawn: {_told(bug)}"
 
-    async def _answer(self, index: int, item: Item | str, mode: Mode) -> Record:
+    async def _answer(self, index: int, item: Item | str, arm: str) -> Record:
         if isinstance(item, str):
             return Record(
-                index, mode, world=self._task.worlds[index % len(self._task.worlds)], kind=UNDRAWN, question="",
+                index, arm, world=self._task.worlds[index % len(self._task.worlds)], kind=UNDRAWN, question="",
                 expected="", answer="", right=False, declined=False, legible=False, difficulty=0.0, chance=None,
                 seconds=0.0, error=item,
             )  # fmt: skip
-        # Items differ in their dice too; with one seed for all, sampling would repeat the same luck.
-        outcome = await self._solver(item, mode, self._backend, self._settings, seed=self._report.seed + index)
+        outcome = await self._solve(arm, index, item)
         right, guessed, error = False, None, outcome.error
         try:
             right = error is None and self._task.check(item, outcome.answer)
@@ -185,7 +212,7 @@ class _Bench:
         except Exception as bug:
             error = error or f"the answer could not be scored: {_told(bug)}"
         return Record(
-            index, mode, item.world, item.kind, item.question, item.answer, outcome.answer, right,
+            index, arm, item.world, item.kind, item.question, item.answer, outcome.answer, right,
             is_decline(outcome.answer), item.legible, item.difficulty, guessed, outcome.seconds,
             **costs(outcome.ledger), finish_reason=outcome.finish_reason, error=error, thought=outcome.thought,
             calls=outcome.calls,
@@ -193,13 +220,10 @@ class _Bench:
 
 
 def _parse_modes(names: Sequence[str]) -> tuple[Mode, ...]:
-    """Modes in the order given, each once. Raises: InputError for an unknown one, or one that cannot be run yet."""
+    """Modes in the order given, each once. Raises: InputError for an unknown one."""
     modes = tuple(dict.fromkeys(parse_mode(name.strip()) for name in names if name.strip()))
     if not modes:
         raise InputError("no mode is named", hint="for example: --mode instant,thinking")
-    for mode in modes:
-        if mode not in DEFAULTS:  # before an hour of failing, not after it
-            raise InputError(f"mode '{mode}' is not there yet", hint=f"use {' or '.join(DEFAULTS)}")
     return modes
 
 

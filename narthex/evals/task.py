@@ -17,10 +17,11 @@ SPLIT: Split = "test"
 
 
 class Settings(NamedTuple):
-    """How every item of an evaluation is run. `budget`: None for the mode's own."""
+    """How every item of an evaluation is run. `budget`: None for the mode's own; `stops_early`: see `reason.run`."""
 
     temperature: float = 0.0
     budget: Budget | None = None
+    stops_early: bool = True
 
 
 @dataclass(frozen=True)

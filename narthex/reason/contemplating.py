@@ -198,7 +198,7 @@ class Contemplation:
                 self._ballot.add(Candidate(agent.agent_id, agent.answer, agent.calls, agent.confidence))
                 if self._ballot.num_votes > 1 and all(is_exact(c.answer) for c in self._ballot.candidates):
                     yield self._agreement(most)
-                    if self.stops_early and self._is_safe(most):
+                    if self._is_safe(most):
                         for other in group:
                             other.stop.set()
 
@@ -251,8 +251,8 @@ class Contemplation:
     # How things stand.
 
     def _is_safe(self, most: int) -> bool:
-        """Whether the leader would very probably still lead after `most` votes."""
-        return self._ballot.num_votes > 1 and self._ballot.probability(most) >= SAFE
+        """Whether nobody else need be asked: the leader would very probably still lead after `most` votes."""
+        return self.stops_early and self._ballot.num_votes > 1 and self._ballot.probability(most) >= SAFE
 
     def _is_settled(self) -> bool:
         """Whether those who voted agree: one answer has more than half of all weight."""

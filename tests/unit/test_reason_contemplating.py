@@ -77,6 +77,12 @@ async def test_agreement_ends_it_early():
     assert found[-1].ledger.rounds == 1
 
 
+async def test_all_are_asked_where_that_is_wished():
+    found = await events_of(ScriptedBackend(lambda request: Said("12 bar")), Budget(agents=6), stops_early=False)
+    assert roles(found) == ["proposer"] * 6 and found[-1].answer == "12 bar"
+    assert all(event.finish_reason == "stop" for event in found if event.type == "agent_finished")
+
+
 async def test_agents_share_the_prompt_and_differ_in_their_dice():
     backend = ScriptedBackend(lambda request: Said("12 bar"))
     await events_of(backend)
