@@ -8,9 +8,10 @@ from types import MappingProxyType
 from narthex.base.config import did_you_mean
 from narthex.base.errors import InputError
 from narthex.tools.contract import Tool
+from narthex.tools.python import python
 from narthex.tools.zoom import zoom
 
-TOOLS: Mapping[str, Tool] = MappingProxyType({tool.spec.name: tool for tool in (zoom,)})
+TOOLS: Mapping[str, Tool] = MappingProxyType({tool.spec.name: tool for tool in (zoom, python)})
 
 
 def get_tool(name: str) -> Tool:
