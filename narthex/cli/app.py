@@ -17,11 +17,14 @@ from narthex import __version__
 from narthex.base.errors import NarthexError, UserError, format_error
 from narthex.base.log import setup_logging
 from narthex.cli.ask import command as ask
+from narthex.cli.chat import command as chat
 from narthex.cli.demo import command as demo
 from narthex.cli.doctor import command as doctor
 from narthex.cli.evaluate import EXIT_INTERRUPTED
 from narthex.cli.evaluate import command as evaluate
+from narthex.cli.logs import command as logs
 from narthex.cli.models import command as models
+from narthex.cli.trace import command as trace
 
 EXIT_BUG = 1
 
@@ -38,6 +41,9 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 app.command("ask", short_help="Answer a question, with or without pictures.")(ask)
+app.command("chat", short_help="Talk: a conversation, turn by turn.")(chat)
+app.command("trace", short_help="Show what a kept run did: agents, calls, tokens, seconds.")(trace)
+app.command("logs", short_help="Say whether runs are kept, and list the last ones.")(logs)
 app.command("eval", short_help="Measure a model on a task with exact answers.")(evaluate)
 app.command("models", short_help="List the models that are here, and check their files.")(models)
 app.command("doctor", short_help="Say what this machine offers, and what is missing.")(doctor)

@@ -32,6 +32,8 @@ class Options:
     seed: int | None = None
     think_tokens: int | None = None
     answer_tokens: int | None = None
+    agents: int | None = None
+    rounds: int | None = None
     tool_calls: int | None = None
     wall_s: float | None = None
 
@@ -41,6 +43,8 @@ class Options:
         return Budget(
             think_tokens=self.think_tokens,
             answer_tokens=self.answer_tokens,
+            agents=self.agents,
+            rounds=self.rounds,
             tool_calls=self.tool_calls,
             wall_s=self.wall_s,
         )
@@ -53,6 +57,8 @@ _LIMITS: dict[str, tuple[type, float, float, bool]] = {
     "seed": (int, 0, MAX_SEED, True),
     "think_tokens": (int, 0, 10**9, True),
     "answer_tokens": (int, 1, 10**9, True),
+    "agents": (int, 1, 1000, True),
+    "rounds": (int, 1, 1000, True),
     "tool_calls": (int, 0, 10**6, True),
     "wall_s": (float, 0.0, 10**7, False),
 }

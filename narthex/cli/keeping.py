@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import aclosing
+from typing import Any
 
 from narthex.base.errors import NarthexError
-from narthex.chat import Event
+from narthex.chat import Event, Message
+from narthex.cli.replies import reply_of
 from narthex.store import Store, StoreError
 from narthex.tokens.gallery import BlobLike, MemoryBlobs
 
@@ -52,10 +54,43 @@ class RunBlobs:
             self._warn(f"pictures of this run are not kept: {error}")
 
 
-async def kept(source: AsyncGenerator[Event], blobs: RunBlobs, warn: Warn) -> AsyncGenerator[Event]:
+class KeptTurn:
+    """One turn of a conversation in the store: written when its run begins, and again when that has ended.
+
+    A run that fails takes its question back; one that is cut leaves it without an answer.
+    """
+
+    def __init__(
+        self, conversation_id: str, asked: Sequence[Message], settings: Mapping[str, Any], replaces: str | None = None
+    ) -> None:
+        """`replaces` is the turn that is asked again."""
+        self._conversation_id, self._asked, self._settings = conversation_id, tuple(asked), dict(settings)
+        self._replaces = replaces
+        self._seen: list[Event] = []
+        self.turn_id: str | None = None
+
+    def note(self, store: Store, event: Event) -> None:
+        """Take the run's next event, before anybody sees it. Raises: StoreError."""
+        self._seen.append(event)
+        if event.type == "run_started":
+            self.turn_id = store.conversations.begin_turn(
+                self._conversation_id, self._asked, run_id=event.run_id, settings=self._settings
+            )
+            if self._replaces is not None:
+                store.conversations.drop_turn(self._replaces)
+        elif self.turn_id is not None and event.type == "run_failed":
+            store.conversations.drop_turn(self.turn_id)
+        elif self.turn_id is not None and event.type == "run_finished" and event.finish_reason != "cancelled":
+            store.conversations.finish_turn(self.turn_id, reply_of(self._seen))
+
+
+async def kept(
+    source: AsyncGenerator[Event], blobs: RunBlobs, warn: Warn, turn: KeptTurn | None = None
+) -> AsyncGenerator[Event]:
     """Pass a run's events on, each once it is on disk. Close it (`aclosing`) when leaving early: the run is then cut.
 
-    What the source raises comes out as it is; what the store raises becomes one warning, and the run goes on.
+    `turn` is kept with it. What the source raises comes out as it is; what the store raises becomes one warning, and
+    the run goes on.
     """
     async with aclosing(source):
         first = await anext(source, None)
@@ -69,6 +104,8 @@ async def kept(source: AsyncGenerator[Event], blobs: RunBlobs, warn: Warn) -> As
                 try:
                     async with aclosing(store.recorded(feed)) as recorded:
                         async for event in recorded:
+                            if turn is not None:
+                                turn.note(store, event)
                             feed.passed_on()
                             yield event
                 except StoreError as error:

@@ -3,13 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from narthex.base.log import wants_colour
 
 if TYPE_CHECKING:
-    from narthex.chat import Event, ImagePart, Ledger, RunFinished, RunStarted, ToolCall, ToolFinished
+    from narthex.chat import (
+        ApprovalGiven,
+        Event,
+        ImagePart,
+        Ledger,
+        RunFinished,
+        RunStarted,
+        ToolCall,
+        ToolFinished,
+    )
 
+RESULT_CHARACTERS = 200  # of what a tool said; the trace has more
+ARGUMENT_CHARACTERS = 60
+FIRST_WAIT_S = 5.0  # a silence worth a word; then one twice as long, and so on
 UNREADABLE = "unreadable"  # the name that a call gets which could not be read (reason/agent.py)
 _DIM, _PLAIN = "\x1b[2m", "\x1b[0m"
 
@@ -20,6 +33,12 @@ def clean(text: str) -> str:
     return "".join(ch for ch in text if ch in "\n\t" or not (ch < " " or "\x7f" <= ch <= "\x9f"))
 
 
+def one_line(text: str, most: int | None = None) -> str:
+    """The same in one line, at most `most` characters of it."""
+    line = " ".join(clean(text).split())
+    return line if most is None or len(line) <= most else line[: most - 1] + "…"
+
+
 class Teller:
     """Shows one run as it happens. `out` gets the answer and nothing else; `err` everything around it.
 
@@ -27,8 +46,10 @@ class Teller:
     Elsewhere an answer is written once it is certain: at once where the run has no tools, else at the end.
     """
 
-    def __init__(self, out: TextIO, err: TextIO) -> None:
-        self.out, self.err = out, err
+    def __init__(self, out: TextIO, err: TextIO, *, folder: Path | None = None) -> None:
+        """`folder` is the conversation's, to say where the files of its tools lie."""
+        self.out, self.err, self.folder = out, err, folder
+        self._next_wait_s = FIRST_WAIT_S
         self.has_colour = wants_colour(err)
         self.num_looks = 0
         self._is_out_seen = out.isatty() or out is err
@@ -47,6 +68,11 @@ class Teller:
                 self._calls[event.call.id] = event.call
             case "tool_finished":
                 self._tell_tool(event)
+            case "approval_given":
+                self._tell_approval(event)
+            case "waiting" if event.quiet_s >= self._next_wait_s:
+                self._next_wait_s = 2 * event.quiet_s
+                self.note(f"still working ({event.quiet_s:.0f} s)")
             case "answer_started" if self._has_said and self._streams:
                 self.note("(said before a tool call, and withdrawn)")
             case "answer_delta" if self._streams:
@@ -85,6 +111,16 @@ class Teller:
     def _tell_tool(self, event: ToolFinished) -> None:
         self.num_looks += sum(part.type == "image" for part in event.parts)
         self.note(describe_tool(self._calls.get(event.call_id), event, self.num_looks))
+        for part in event.parts:
+            if part.type == "file":
+                where = "" if self.folder is None else f" in {self.folder}"
+                self.note(f"file {one_line(part.name)}, {part.num_bytes:,} bytes{where}")
+
+    def _tell_approval(self, event: ApprovalGiven) -> None:
+        if event.by == "rule" and not event.is_allowed:
+            call = self._calls.get(event.call_id)
+            name = one_line(call.name) if call is not None else "a call"
+            self.note(f"{name} was not allowed: {one_line(event.reason)}")
 
     def _write_err(self, text: str, *, is_line: bool) -> None:
         """A line of its own, or more of the thought, which leaves its line open."""
@@ -120,33 +156,50 @@ class Teller:
 
 def describe_tool(call: ToolCall | None, event: ToolFinished, number: int) -> str:
     """One line for a tool's result: `look 1: box 250,500..500,750 of picture 0 (64 x 64 px)`."""
-    name = clean(event.name).replace("\n", " ")
+    name = one_line(event.name)
     pictures: list[ImagePart] = [part for part in event.parts if part.type == "image"]
-    if event.is_error or not pictures:
-        said = " ".join(clean("".join(part.text for part in event.parts if part.type == "text")).split())
+    said = one_line("".join(part.text for part in event.parts if part.type == "text"), RESULT_CHARACTERS)
+    if event.is_error:
         why = said.removeprefix("error: ").removeprefix(f"{name}: ")
-        refused = f"{'call' if name == UNREADABLE else name} refused: {why}"
-        return refused if event.is_error else f"{name}: {said}"
+        return f"{'call' if name == UNREADABLE else name} refused: {why}"
+    if not pictures:
+        return f"{name}: {said}"
     sizes = ", ".join(f"{picture.width} x {picture.height} px" for picture in pictures)
-    return f"look {number}: {_place(call, name)} ({sizes})"
+    place = describe_box(call) if call is not None else None
+    return f"look {number}: {place or name} ({sizes})" + (f": {said}" if said and place is None else "")
 
 
-def _place(call: ToolCall | None, name: str) -> str:
-    box = call.arguments.get("box") if call is not None else None
-    if call is None or not (isinstance(box, list) and len(box) == 4):
-        return name
-    left, top, right, bottom = box
-    return f"box {left},{top}..{right},{bottom} of picture {call.arguments.get('image', 0)}"
+def describe_box(call: ToolCall) -> str | None:
+    """`box 250,500..500,750 of picture 0`, where the call is about such a place."""
+    box = call.arguments.get("box")
+    if not (isinstance(box, list) and len(box) == 4):
+        return None
+    left, top, right, bottom = (one_line(str(edge), ARGUMENT_CHARACTERS) for edge in box)
+    return f"box {left},{top}..{right},{bottom} of picture {one_line(str(call.arguments.get('image', 0)), 9)}"
+
+
+def describe_call(call: ToolCall) -> str:
+    """`zoom: box …`, or `python: code=print(1) …`: a call in a line."""
+    place = describe_box(call)
+    if place is None:
+        given = call.arguments.items()
+        place = ", ".join(f"{one_line(key)}={one_line(str(value), ARGUMENT_CHARACTERS)}" for key, value in given)
+    return f"{one_line(call.name)}: {place}" if place else one_line(call.name)
 
 
 def ledger_line(ledger: Ledger) -> str:
     """What a run took, in one line: `1 look, 24 thought + 3 answer tokens, prompt 310, 0.9 s`."""
     looks = f"{ledger.looks} look{'' if ledger.looks == 1 else 's'}"
+    if ledger.agents > 1:
+        rounds = f" in {ledger.rounds} rounds" if ledger.rounds > 1 else ""
+        looks = f"{ledger.agents} agents{rounds}, {looks}"
     marks = " (estimated)" if ledger.estimated else ""
+    # An upstream may be unable to keep a budget as it was meant; then the reader should know which way it took.
+    enforced = "" if ledger.budget_enforced == "native" else f", budget: {ledger.budget_enforced}"
     cached = f" ({ledger.cached_tokens} cached)" if ledger.cached_tokens else ""
     return (
         f"{looks}, {ledger.thought_tokens} thought + {ledger.answer_tokens} answer tokens{marks}, "
-        f"prompt {ledger.prompt_tokens}{cached}, {ledger.seconds:.1f} s"
+        f"prompt {ledger.prompt_tokens}{cached}, {ledger.seconds:.1f} s{enforced}"
     )
 
 
