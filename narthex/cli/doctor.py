@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import platform
@@ -17,14 +18,14 @@ import typer
 from narthex import __version__
 from narthex.base.errors import NarthexError
 from narthex.base.paths import SHIPPED_NANO, narthex_home
-from narthex.cli.models import Place, find_model, inspect, short_bytes, short_count
+from narthex.base.places import Place, find_model
+from narthex.cli.models import inspect, short_bytes, short_count
 
 State = Literal["ok", "note", "broken"]
 
 OLDEST_PYTHON = (3, 11)
+_SANDBOX_HINT = "docs/tools.md says what it needs; everything else works without"
 NEEDED_BYTES = 2 * 2**30  # torch alone takes about 0.5 GiB; below this little else fits
-SANDBOX_ABI = 6  # of Landlock: what running model-written code will ask for
-_LANDLOCK_CREATE_RULESET = 444  # the same number on every Linux architecture that torch runs on
 
 
 class Check(NamedTuple):
@@ -156,27 +157,26 @@ def _model(name: str | None) -> Check:
 
 
 def _sandbox() -> Check:
+    """What the kernel allows, and whether code runs in it: seen, not concluded."""
+    from narthex.tools import sandbox
+
+    refusal = "the tool python will refuse"
     if sys.platform != "linux":
-        return Check("sandbox", "note", f"{platform.system()} has no Landlock; tools that run code will refuse")
-    abi = landlock_abi()
-    if abi is None:
-        return Check("sandbox", "note", "this kernel has no Landlock, or it is off; tools that run code will refuse")
-    if abi < SANDBOX_ABI:
-        return Check("sandbox", "note", f"Landlock ABI {abi}, of {SANDBOX_ABI} needed; tools that run code will refuse")
-    return Check("sandbox", "ok", f"Landlock ABI {abi}")
-
-
-def landlock_abi() -> int | None:
-    """The kernel's Landlock version, asked for by the call that exists for that; None where there is none.
-
-    Source: landlock(7), LANDLOCK_CREATE_RULESET_VERSION.
-    """
-    import ctypes
-
+        return Check("sandbox", "note", f"{platform.system()} has no Landlock; {refusal}")
+    parts = [
+        f"Landlock ABI {sandbox.landlock_abi() or 'none'}",
+        f"seccomp {'with' if sandbox.has_user_notification() else 'without'} supervisor",
+    ]
+    if sandbox.is_root():
+        parts.append(f"root is left by {sandbox.find_setpriv() or 'nothing: no setpriv'}")
+    if problem := sandbox.sandbox_problem():
+        return Check("sandbox", "note", f"{', '.join(parts)}; {refusal}: {problem}", _SANDBOX_HINT)
     try:
-        syscall = ctypes.CDLL(None, use_errno=True).syscall
-    except (OSError, AttributeError, TypeError):
-        return None
-    syscall.restype = ctypes.c_long
-    found = int(syscall(ctypes.c_long(_LANDLOCK_CREATE_RULESET), None, ctypes.c_size_t(0), ctypes.c_uint32(1)))
-    return found if found > 0 else None
+        with tempfile.TemporaryDirectory() as folder:
+            outcome = asyncio.run(sandbox.run("print(6 * 7)", Path(folder)))
+    except sandbox.SandboxError as error:
+        return Check("sandbox", "note", f"{', '.join(parts)}; {refusal}: {error.message}", _SANDBOX_HINT)
+    if outcome.stdout != "42\n":
+        said = (outcome.stderr.strip().splitlines() or [outcome.ended])[-1]
+        return Check("sandbox", "note", f"{', '.join(parts)}; the tool python does not work: {said}", _SANDBOX_HINT)
+    return Check("sandbox", "ok", f"{', '.join(parts)}; the tool python runs ({outcome.seconds:.1f} s for a sum)")

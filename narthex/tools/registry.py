@@ -8,10 +8,12 @@ from types import MappingProxyType
 from narthex.base.config import did_you_mean
 from narthex.base.errors import InputError
 from narthex.tools.contract import Tool
+from narthex.tools.ground import ground
+from narthex.tools.mark import mark
 from narthex.tools.python import python
 from narthex.tools.zoom import zoom
 
-TOOLS: Mapping[str, Tool] = MappingProxyType({tool.spec.name: tool for tool in (zoom, python)})
+TOOLS: Mapping[str, Tool] = MappingProxyType({tool.spec.name: tool for tool in (zoom, mark, ground, python)})
 
 
 def get_tool(name: str) -> Tool:
