@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from narthex.reason.narthex import Answer, Narthex
 from narthex.reason.run import DEFAULTS, default_tools, run
 
-__all__ = ["DEFAULTS", "default_tools", "run"]
+__all__ = ["DEFAULTS", "Answer", "Narthex", "default_tools", "run"]

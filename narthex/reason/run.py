@@ -68,6 +68,7 @@ async def run(
     temperature: float = 0.0,
     top_p: float = 1.0,
     run_id: str | None = None,
+    ceiling: Budget | None = None,
     caller_tools: Sequence[ToolSpec] = (),
     answer_schema: Mapping[str, Any] | None = None,
     approve: Approve | None = None,
@@ -79,19 +80,21 @@ async def run(
     """Answer the conversation's last question.
 
     The first event is `run_started`, the last `run_finished` or `run_failed`; closing the iterator stops all work. The
-    answer is the text of the `answer_delta` since the last `answer_started`. `tools` None means the mode's own.
-    `caller_tools` are only told to the model: where it calls one, the run finishes with `calls` and the reason
-    "tool_calls". `answer_schema` is a JSON schema for the answer. `approve` is asked about calls of tools that need it
-    (default: refused). `folder` keeps what tools leave, across runs; without one it ends with the run. `same` says when
-    two answers are equal, where the task knows. Runs of different `tenant`s share no cached work. `stops_early` False
-    lets Contemplating ask all its agents, for comparison.
+    answer is the text of the `answer_delta` since the last `answer_started`.
+
+    tools: None means the mode's own. caller_tools: only told to the model; where it calls one, the run finishes with
+    `calls` and the reason "tool_calls". approve: asked about calls of tools that need it (default: refused). folder:
+    keeps what tools leave, across runs; without one it ends with the run. ceiling: can only lower what may be spent.
+    answer_schema: a JSON schema for the answer. same: when two answers are equal, where the task knows. tenant: runs
+    of different ones share no cached work. stops_early: False lets Contemplating ask all its agents, for comparison.
+
     At `temperature` 0 the same question gets the same answer, in Contemplating the same first proposal. Above it, and
     for the other agents, a seed does that; where none is given, one is drawn and told in `run_started`.
     Raises, before the first event: InputError for a conversation that asks nothing, an unknown mode, dice that cannot
     be thrown, or two tools of one name.
     """
     question = _question(conversation)
-    limits = _limits(mode, budget)
+    limits = _limits(mode, budget, ceiling or Budget())
     _check_dice(temperature, top_p)
     if seed is None and (temperature > 0 or mode == "contemplating"):
         seed = secrets.randbelow(2**31)  # short enough to be typed again
@@ -144,9 +147,9 @@ def _question(conversation: Conversation) -> str:
     return " ".join(last.text.split())[:_QUESTION_CHARS]
 
 
-def _limits(mode: Mode, budget: Budget | None) -> Budget:
-    """What this run may spend: what was said, else the mode's own. Raises: InputError for an unknown mode."""
-    limits = (budget or Budget()).filled_from(DEFAULTS[parse_mode(mode)])
+def _limits(mode: Mode, budget: Budget | None, ceiling: Budget) -> Budget:
+    """What this run may spend: what was said, else the mode's own, under a ceiling. Raises: InputError."""
+    limits = (budget or Budget()).filled_from(DEFAULTS[parse_mode(mode)]).lowered_to(ceiling)
     # whoever compares modes gives one budget to all; what Instant makes of it is told in `run_started`
     return limits.model_copy(update={"think_tokens": 0}) if mode == "instant" else limits
 

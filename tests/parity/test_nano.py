@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from transformers.models.llama4.modeling_llama4 import Llama4ForConditionalGeneration
 
+from narthex.base.paths import SHIPPED_NANO
 from narthex.chat import Message
 from narthex.evals.worlds import get_world
 from narthex.model import count_parameters, generate
@@ -12,7 +13,6 @@ from narthex.tokens import ChatFormat
 from narthex.tokens.gallery import Gallery, MemoryBlobs
 from narthex.tools import zoom
 from narthex.weights import open_model
-from narthex.weights.shipped import SHIPPED_NANO
 
 NUM_ITEMS = 4
 TOLERANCE = 1e-4

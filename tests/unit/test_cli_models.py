@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from narthex.base import places
 from narthex.base.errors import WeightsError
 from narthex.cli import doctor, main, models
 from narthex.store import Store
@@ -25,7 +26,7 @@ def home(tmp_path, monkeypatch):
 def tiny(home):
     """A model folder in NARTHEX_HOME/models, opened before: its manifest is written."""
     folder = save(home / "models" / "tiny")
-    models.inspect(models.Place("tiny", folder, False))
+    models.inspect(places.Place("tiny", folder, False))
     assert (folder / MANIFEST_FILE).is_file()
     return folder
 
@@ -38,21 +39,21 @@ def spoil(folder) -> None:
 
 
 def test_a_name_a_path_and_nothing_at_all(tiny, tmp_path, monkeypatch):
-    monkeypatch.setattr(models, "SHIPPED_NANO", tmp_path / "shipped")
-    assert models.find_model("tiny") == tiny
-    assert models.find_model(str(tiny)) == tiny
+    monkeypatch.setattr(places, "SHIPPED_NANO", tmp_path / "shipped")
+    assert places.find_model("tiny") == tiny
+    assert places.find_model(str(tiny)) == tiny
     with pytest.raises(WeightsError, match="no model 'tinny'") as refusal:
-        models.find_model("tinny")
+        places.find_model("tinny")
     assert refusal.value.hint == "did you mean 'tiny'?"
     with pytest.raises(WeightsError, match="narthex-nano is not in this installation"):
-        models.find_model(None)
+        places.find_model(None)
     (tmp_path / "shipped").mkdir()
-    assert models.find_model(None) == models.find_model("narthex-nano") == tmp_path / "shipped"
+    assert places.find_model(None) == places.find_model("narthex-nano") == tmp_path / "shipped"
 
 
 def test_models_are_listed_with_their_size_and_refused_when_changed(tiny, capsys):
     spoiled = save(tiny.parent / "spoiled")
-    models.inspect(models.Place("spoiled", spoiled, False))
+    models.inspect(places.Place("spoiled", spoiled, False))
     spoil(spoiled)
     capsys.readouterr()
     assert main(["models", "--json"]) == 0
