@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import json
 import secrets
+import threading
 import time
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 
 from narthex.backends.base import TurnDelta, TurnEnd, TurnRequest, TurnUsage
+from narthex.backends.confidence import Confidence
+from narthex.backends.watch import Interrupted, Watch
 from narthex.base.devices import pick_device
 from narthex.base.errors import ContextOverflowError, WeightsError
 from narthex.chat import answer_reserve
 from narthex.engine import Engine, EngineConfig, Request, Sampling, ThinkBudget, TokenOut
+from narthex.engine.grammar import Grammar, GrammarCompiler, Matcher
 from narthex.model import Transformer, count_parameters
 from narthex.tokens import ChatFormat, Prompt, ReplyDelta
 from narthex.weights import open_model
@@ -37,10 +42,13 @@ class Room(NamedTuple):
 class LocalBackend:
     """One opened model folder behind one engine: turns of all its callers are batched together."""
 
-    def __init__(self, name: str, model: Transformer, chat: ChatFormat) -> None:
+    def __init__(
+        self, name: str, model: Transformer, chat: ChatFormat, grammars: GrammarCompiler | None = None
+    ) -> None:
+        """Without `grammars`, answers cannot be held to a schema."""
         self.name, self.model, self.chat = name, model, chat
         self.context_tokens = model.config.text.max_position_embeddings
-        self.engine = Engine(model, EngineConfig(cache_tokens=_cache_tokens(model)))
+        self.engine = Engine(model, EngineConfig(cache_tokens=_cache_tokens(model)), grammars)
         self.max_parallel = self.engine.core.config.max_running
         self._active_parameters = count_parameters(model)[1]
 
@@ -58,7 +66,8 @@ class LocalBackend:
                 f"tokenizer.json has {chat.tokenizer.vocab_size} entries, and the model knows {entries}",
                 hint="tokenizer.json and the weights must be of the same model",
             )
-        return cls(Path(folder).resolve().name, opened.model.eval(), chat)
+        grammars = _Grammars(Path(folder) / "tokenizer.json", entries, chat.stop_ids)
+        return cls(Path(folder).resolve().name, opened.model.eval(), chat, grammars)
 
     async def turn(self, request: TurnRequest) -> AsyncGenerator[TurnDelta | TurnEnd]:
         """See `Backend.turn`. Waiting for a place in the batch counts against the deadline."""
@@ -109,6 +118,22 @@ def _cache_tokens(model: Transformer) -> int:
     return max(context, min(CACHED_CONTEXTS * context, affordable))
 
 
+class _Grammars(GrammarCompiler):
+    """Reads the tokenizer when the first schema comes: a large one takes a while, and most never need it."""
+
+    def __init__(self, path: Path, vocab_size: int, stop_ids: tuple[int, ...]) -> None:
+        self._path, self._entries, self._stop_ids = path, vocab_size, stop_ids
+        self._lock, self._is_ready = threading.Lock(), False
+
+    def compile(self, grammar: Grammar) -> Matcher:
+        with self._lock:
+            if not self._is_ready:
+                source = self._path.read_text(encoding="utf-8")
+                super().__init__(source, vocab_size=self._entries, stop_ids=self._stop_ids)
+                self._is_ready = True
+        return super().compile(grammar)
+
+
 class _Reply:
     """One reply in the making: asks the engine, parses what comes, and says afterwards how it went."""
 
@@ -123,7 +148,9 @@ class _Reply:
         seed = secrets.randbelow(_SEEDS) if request.seed is None else request.seed
         self._seed = (seed + len(prompt.ids)) % _SEEDS
         self._num_thought = self._num_answer = self._num_cached = 0
-        self._is_stopped = False
+        self._is_stopped = self._is_cancelled = False
+        self._grammar = None if request.answer_schema is None else _answer_grammar(request)
+        self._confidence = Confidence()
 
     async def stream(self) -> AsyncGenerator[TurnDelta]:
         """Deltas as tokens settle them.
@@ -131,34 +158,57 @@ class _Reply:
         Where the thought ends by a token of its own, the engine forces it. Families that spell the mark out are cut by
         us and asked to go on from it, which costs little: what they have read and thought is in the engine's cache.
         """
+        watch = Watch(self._request.stop, None)  # the deadline is the engine's to keep
+        try:
+            async with aclosing(self._generate(watch)) as deltas:
+                async for delta in deltas:
+                    yield delta
+        except Interrupted:
+            self._is_cancelled = True
+        finally:
+            watch.close()
+        for delta in _shown(self._parser.drain()):
+            yield delta
+
+    async def _generate(self, watch: Watch) -> AsyncGenerator[TurnDelta]:
+        """Raises: Interrupted when the turn is to stop, in the queue or between two tokens."""
         ids, close = list(self._prompt.ids), self._chat.close_ids
         is_native = self._chat.thought_end_id is not None
         while not self._is_over():
             limit = self._room.think - len(close)
-            async with aclosing(self._backend.engine.submit(self._engine_request(ids))) as tokens:
-                async for token in tokens:
+            engine_request = self._engine_request(ids)
+            async with aclosing(self._backend.engine.submit(engine_request)) as tokens:
+                while (token := await watch.wait(anext(tokens, None))) is not None:
                     if token.id >= 0:
                         ids.append(token.id)
                         for delta in self._take(token):
                             yield delta
-                    if not is_native and self._parser.in_thought and self._num_thought >= limit:
+                    if self._parser.in_thought and not is_native and self._num_thought >= limit:
                         break
-            if is_native or not self._parser.in_thought or not close:
-                break
-            for id_ in close:
-                ids.append(id_)
-                for delta in self._take(TokenOut(0, id_, is_forced=True)):
-                    yield delta
-            if self._parser.in_thought:
-                break
-        for delta in _shown(self._parser.drain()):
-            yield delta
+                    if not self._parser.in_thought and self._lacks_grammar(engine_request):
+                        break
+            if self._parser.in_thought and not is_native and close:
+                for id_ in close:
+                    ids.append(id_)
+                    for delta in self._take(TokenOut(0, id_, is_forced=True)):
+                        yield delta
+                if self._parser.in_thought:
+                    return
+            elif not self._lacks_grammar(engine_request) or self._parser.in_thought:
+                return
+
+    def _lacks_grammar(self, request: Request) -> bool:
+        """The answer is to be held to a form, and this request, made inside a spelt-out thought, does not do it."""
+        return self._grammar is not None and request.grammar is None
 
     def end(self) -> TurnEnd:
         num_prompt, num_reply = len(self._prompt.ids), self._num_thought + self._num_answer
         flops = self._backend.flops(num_prompt - self._num_cached + num_reply) if num_reply else 0.0
         usage = TurnUsage(num_prompt, self._num_cached, self._num_thought, self._num_answer, flops)
-        return TurnEnd(*self._parser.finish(), "stop" if self._is_stopped else "length", usage)
+        reason: Literal["stop", "length", "cancelled"] = "stop" if self._is_stopped else "length"
+        if self._is_cancelled:
+            reason = "cancelled"
+        return TurnEnd(*self._parser.finish(), reason, usage, confidence=self._confidence.lowest)
 
     def _engine_request(self, ids: list[int]) -> Request:
         request, room, close = self._request, self._room, self._chat.close_ids
@@ -175,8 +225,14 @@ class _Reply:
             max_new_tokens=to_come,
             max_length=self._backend.context_tokens,
             stop_ids=frozenset(self._chat.stop_ids),
-            sampling=Sampling(temperature=request.temperature, top_p=request.top_p, seed=self._seed),
+            sampling=Sampling(
+                temperature=request.temperature, top_p=request.top_p, seed=self._seed,
+                top_logprobs=0 if request.wants_confidence else None,
+            ),
             think=think,
+            cache_salt=request.tenant,
+            # A thought whose end the engine does not know would be held to the answer's form.
+            grammar=self._grammar if think is not None or not self._parser.in_thought else None,
             deadline_s=None if self._until is None else max(0.0, self._until - time.monotonic()),
         )
 
@@ -188,9 +244,12 @@ class _Reply:
             self._num_thought += 1
         else:
             self._num_answer += 1
-        self._num_cached = self._num_cached or token.cached_tokens
-        self._is_stopped = token.id in self._chat.stop_ids
-        yield from _shown(found)
+        self._num_cached = self._num_cached or min(token.cached_tokens, len(self._prompt.ids))
+        # the engine also stops where a grammar lets nothing follow
+        self._is_stopped = token.id in self._chat.stop_ids or token.finish_reason == "stop"
+        if token.logprob is not None and not token.is_forced:
+            self._confidence.push(token.logprob)
+        yield from _shown(found, self._confidence.last)
 
     def _is_over(self) -> bool:
         is_late = self._until is not None and time.monotonic() >= self._until
@@ -199,7 +258,33 @@ class _Reply:
         return self._is_stopped or is_late or is_full or has_answered
 
 
-def _shown(found: list[ReplyDelta]) -> Iterator[TurnDelta]:
+def _shown(found: list[ReplyDelta], confidence: float | None = None) -> Iterator[TurnDelta]:
     for delta in found:
         if delta.kind != "call" and delta.text:
-            yield TurnDelta(delta.kind, delta.text)
+            yield TurnDelta(delta.kind, delta.text, confidence)
+
+
+def _answer_grammar(request: TurnRequest) -> Grammar:
+    """The schema; where there are tools, or else calls of them, in any of the shapes that models write.
+
+    A call's arguments are free here: the tools check them, and tell the model in words that it can learn from.
+    """
+    schema = json.dumps(request.answer_schema)
+    if not request.tools:
+        return Grammar("json_schema", schema)
+    names = [tool.name for tool in request.tools]
+    call = {
+        "type": "object",
+        "properties": {"name": {"enum": names}, "parameters": {"type": "object"}},
+        "required": ["name", "parameters"],
+        "additionalProperties": False,
+    }
+    marked = r"/(<tool_call>|<function=|\[[A-Za-z_][A-Za-z_0-9.]*\()(.|\n)*/"
+    lines = (
+        "start: answer | call (BREAK call)* | MARKED",
+        f"answer: %json {schema}",
+        f"call: %json {json.dumps(call)}",
+        r"BREAK: /\n+/",
+        f"MARKED: {marked}",
+    )
+    return Grammar("lark", "\n".join(lines))
