@@ -219,7 +219,7 @@ class ReplyReader:
             self._calls.append(call)
         call.id = call.id or call_id
         # A name comes once, or once more with every piece, or in pieces.
-        if name and name != call.name and not call.arguments:
+        if name and name != call.name and not any(call.arguments):
             call.name += name
         return call
 

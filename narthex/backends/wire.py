@@ -117,7 +117,9 @@ def _user_parts(
     for part in message.parts:
         if isinstance(part, ImagePart):
             number = next(waiting)
-            parts += [_introduction(number)] if names_pictures else []
+            if names_pictures:
+                is_after_text = bool(parts) and parts[-1]["type"] == "text"
+                parts.append({"type": "text", "text": "\n\n" * is_after_text + _introduction(number)["text"]})
             parts.append(_picture(uri_of(part)))
         elif part.text:
             parts.append({"type": "text", "text": part.text})
