@@ -75,6 +75,10 @@ _TASKS = {
         Task("worlds", ("panels",)),
         Task("worlds.panels", ("panels",)),
         Task("worlds.panels-unseen", ("panels-unseen",)),
+        Task("worlds.charts", ("charts",)),
+        Task("worlds.charts-unseen", ("charts-unseen",)),
+        Task("worlds.charts-reworded", ("charts-reworded",)),
+        Task("worlds.charts-matplotlib", ("charts-matplotlib",)),
         Task("worlds.edge", ("edge",)),
     )
 }

@@ -10,6 +10,10 @@ from narthex.evals.worlds.item import Answer, Call, Crop, Glyph, Item, Kind, Loo
 _WORLDS = {
     "panels": ("narthex.evals.worlds.panels", "PANELS"),
     "panels-unseen": ("narthex.evals.worlds.panels", "PANELS_UNSEEN"),
+    "charts": ("narthex.evals.worlds.charts", "CHARTS"),
+    "charts-unseen": ("narthex.evals.worlds.charts", "CHARTS_UNSEEN"),
+    "charts-reworded": ("narthex.evals.worlds.charts", "CHARTS_REWORDED"),
+    "charts-matplotlib": ("narthex.evals.worlds.charts", "CHARTS_MATPLOTLIB"),
     "edge": ("narthex.evals.worlds.edge", "EDGE"),
 }
 
