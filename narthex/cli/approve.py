@@ -99,7 +99,11 @@ class Asker:
         self._write(f"\n{name} is about to run:\n{described(call)}\n")
         while True:
             self._write(f"allow it? y yes, n no (a reason may follow), a always for {name}: ")
-            line = await read_line()
+            try:
+                line = await read_line()
+            except asyncio.CancelledError:
+                self._write("\n")
+                raise
             if line is None:
                 self._write("\n")
                 return Wish(False, reason=REFUSED)

@@ -179,7 +179,7 @@ def reach(manner: Manner, device: str | None) -> Reached:
 
 def open_backend(model: str | None, device: str | None) -> Backend:
     """Find and open a model. Raises: WeightsError, ConfigError."""
-    from narthex.cli.models import find_model
+    from narthex.base.places import find_model
 
     folder = find_model(model)
     from narthex.backends.local import LocalBackend  # torch comes with it: after all that can be refused without

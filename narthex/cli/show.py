@@ -9,16 +9,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 from narthex.base.log import wants_colour
 
 if TYPE_CHECKING:
-    from narthex.chat import (
-        ApprovalGiven,
-        Event,
-        ImagePart,
-        Ledger,
-        RunFinished,
-        RunStarted,
-        ToolCall,
-        ToolFinished,
-    )
+    from narthex.chat import Event, ImagePart, Ledger, RunFinished, RunStarted, ToolCall, ToolFinished
 
 RESULT_CHARACTERS = 200  # of what a tool said; the trace has more
 ARGUMENT_CHARACTERS = 60
@@ -68,8 +59,6 @@ class Teller:
                 self._calls[event.call.id] = event.call
             case "tool_finished":
                 self._tell_tool(event)
-            case "approval_given":
-                self._tell_approval(event)
             case "waiting" if event.quiet_s >= self._next_wait_s:
                 self._next_wait_s = 2 * event.quiet_s
                 self.note(f"still working ({event.quiet_s:.0f} s)")
@@ -115,12 +104,6 @@ class Teller:
             if part.type == "file":
                 where = "" if self.folder is None else f" in {self.folder}"
                 self.note(f"file {one_line(part.name)}, {part.num_bytes:,} bytes{where}")
-
-    def _tell_approval(self, event: ApprovalGiven) -> None:
-        if event.by == "rule" and not event.is_allowed:
-            call = self._calls.get(event.call_id)
-            name = one_line(call.name) if call is not None else "a call"
-            self.note(f"{name} was not allowed: {one_line(event.reason)}")
 
     def _write_err(self, text: str, *, is_line: bool) -> None:
         """A line of its own, or more of the thought, which leaves its line open."""

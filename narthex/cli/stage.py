@@ -113,7 +113,7 @@ class Stage:
             self.teller.end_line()
             self._board.show(event, is_drawn=not self._is_answering)
         else:
-            self._is_answering = True
+            self._is_answering = self._is_answering or event.type in ("answer_started", "answer_delta")
             self._board.stop()
             if event.type in ("run_finished", "run_failed"):
                 self._board.close()
