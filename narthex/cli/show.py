@@ -149,7 +149,8 @@ def describe_tool(call: ToolCall | None, event: ToolFinished, number: int) -> st
         return f"{name}: {said}"
     sizes = ", ".join(f"{picture.width} x {picture.height} px" for picture in pictures)
     place = describe_box(call) if call is not None else None
-    return f"look {number}: {place or name} ({sizes})" + (f": {said}" if said and place is None else "")
+    shown = place or (describe_call(call) if call is not None else name)
+    return f"look {number}: {shown} ({sizes})" + (f": {said}" if said and place is None else "")
 
 
 def describe_box(call: ToolCall) -> str | None:

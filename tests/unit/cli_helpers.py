@@ -31,6 +31,46 @@ def looks_once(answer: str) -> object:
     return script
 
 
+_CODES = re.compile(r"\x1b\[(\??\d*(?:;\d+)*)([A-Za-z])")
+
+
+def screen_of(written: str, columns: int = 80) -> list[str]:
+    """What a terminal that wide shows after all of that: line feeds, returns, erasing, going up, and lines that wrap.
+
+    Colours are left out. Raises: AssertionError for a control code that our output should not have.
+    """
+    lines, row, column = [""], 0, 0
+    place = 0
+    while place < len(written):
+        code = _CODES.match(written, place)
+        place = code.end() if code else place + 1
+        if code is None:
+            sign = written[place - 1]
+            assert sign in "\n\r" or sign.isprintable(), f"control character {sign!r}"
+            if sign == "\n":
+                row, column = row + 1, 0
+            elif sign == "\r":
+                column = 0
+            else:
+                if column == columns:
+                    row, column = row + 1, 0
+                while len(lines) <= row:
+                    lines.append("")
+                lines[row] = lines[row][:column].ljust(column) + sign + lines[row][column + 1 :]
+                column += 1
+            while len(lines) <= row:
+                lines.append("")
+        elif code[2] == "A":
+            row -= int(code[1] or 1)
+            assert row >= 0, "went above the first line"
+        elif code[2] == "K":
+            assert code[1] == "2", "only whole lines are erased"
+            lines[row] = ""
+        else:
+            assert code[2] in "mhl", f"unexpected code {code[0]!r}"
+    return [line.rstrip() for line in lines]
+
+
 def bomb_png(side: int = 50_000) -> bytes:
     """A few bytes that declare a picture of side x side pixels."""
 
