@@ -79,6 +79,9 @@ _TASKS = {
         Task("worlds.charts-unseen", ("charts-unseen",)),
         Task("worlds.charts-reworded", ("charts-reworded",)),
         Task("worlds.charts-matplotlib", ("charts-matplotlib",)),
+        Task("worlds.dials", ("dials",)),
+        Task("worlds.dials-unseen", ("dials-unseen",)),
+        Task("worlds.dials-reworded", ("dials-reworded",)),
         Task("worlds.edge", ("edge",)),
     )
 }

@@ -14,6 +14,9 @@ _WORLDS = {
     "charts-unseen": ("narthex.evals.worlds.charts", "CHARTS_UNSEEN"),
     "charts-reworded": ("narthex.evals.worlds.charts", "CHARTS_REWORDED"),
     "charts-matplotlib": ("narthex.evals.worlds.charts", "CHARTS_MATPLOTLIB"),
+    "dials": ("narthex.evals.worlds.dials", "DIALS"),
+    "dials-unseen": ("narthex.evals.worlds.dials", "DIALS_UNSEEN"),
+    "dials-reworded": ("narthex.evals.worlds.dials", "DIALS_REWORDED"),
     "edge": ("narthex.evals.worlds.edge", "EDGE"),
 }
 

@@ -19,6 +19,10 @@ Kind = Literal[
     "difference", "trend",  # charts
     "lookup", "filter", "aggregate",  # tables
     "arithmetic", "units",  # words
+    "zone",  # dials
+    "relational", "nonrelational", "count", "point", "box", "detail",  # shapes
+    "field", "range", "outlier",  # forms
+    "next", "hops", "way", "shortest", "reach",  # routes
 ]  # fmt: skip
 
 
@@ -62,7 +66,8 @@ class Item:
     """One task.
 
     `legible`: everything asked about can be read without a look. `trace`: the shortest sufficient demonstration;
-    `others`: the same in other styles, each at most half as long again.
+    `others`: the same in other styles, each at most half as long again. `tolerance`: how far off an answer's number
+    or place may be, in the answer's own measure.
     """
 
     world: str
@@ -76,6 +81,7 @@ class Item:
     trace: tuple[Step, ...]
     seed: int
     others: tuple[tuple[Step, ...], ...] = ()
+    tolerance: float = 0.0
 
 
 class Crop(NamedTuple):
