@@ -16,8 +16,9 @@ from narthex.evals.worlds.canvas import UNSEEN_FACE, draw_paper
 from narthex.evals.worlds.chart_layout import lay_out
 from narthex.evals.worlds.chart_scene import Chart, Form, Need, plan_chart
 from narthex.evals.worlds.chart_words import HELD_OUT, TRAINED
-from narthex.evals.worlds.charts import CHARTS, CHARTS_REWORDED, CHARTS_UNSEEN, answer_of, demonstrations, named_labels
+from narthex.evals.worlds.charts import CHARTS, CHARTS_REWORDED, CHARTS_UNSEEN, answer_of, demonstrations
 from narthex.evals.worlds.drawing import luma_of
+from narthex.evals.worlds.labels import FAMILIES, named_labels
 from narthex.evals.worlds.panel_scene import split_of
 from narthex.evals.worlds.written import written_difference
 
@@ -284,9 +285,11 @@ def test_held_out_styles_and_words_are_held_out() -> None:
 
 
 def test_labels_named_in_full_sentences() -> None:
-    assert named_labels("B", "I think bar B") == {"B"}
-    assert named_labels("Mar", "Between March and May") == {"Mar", "May"}
-    assert named_labels("Mar", "marble") == set()
+    assert named_labels("I think bar B", "letter") == {"B"}
+    assert named_labels("Between March and May", "month") == {"Mar", "May"}
+    assert named_labels("marble", "month") == set()
+    labels = [label for family in FAMILIES.values() for label in family]
+    assert len(set(labels)) == len(labels)
 
 
 def test_charts_by_matplotlib_are_noted_as_well_as_our_own() -> None:

@@ -14,20 +14,12 @@ from typing import Literal, NamedTuple
 from narthex.evals.worlds.canvas import FACES, SEEN_HUES, SIZES, UNSEEN_FACE, UNSEEN_HUES, Paper, draw_paper
 from narthex.evals.worlds.drawing import Box, Colour, Run, colour, luma_of
 from narthex.evals.worlds.item import Split
-from narthex.evals.worlds.panel_scene import LETTERS, split_of
+from narthex.evals.worlds.labels import FAMILIES
+from narthex.evals.worlds.panel_scene import split_of
 
 Shape = Literal["bars", "rows", "line", "pie"]
 Form = Literal["read", "pair", "best", "difference", "change", "overall"]
 
-MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
-DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
-QUARTERS = ("Q1", "Q2", "Q3", "Q4")
-YEARS = tuple(f"'{year:02}" for year in range(5, 31))
-WORDS = (
-    "Tea", "Oil", "Gas", "Rice", "Corn", "Milk", "Salt", "Wood", "Iron", "Coal", "Fish", "Wool", "Silk", "Zinc", "Rye",
-    "Oats", "Hay", "Beef", "Figs", "Nuts", "Wine", "Lead", "Jute", "Hemp",
-)  # fmt: skip
-FAMILIES = {"letter": tuple(LETTERS), "month": MONTHS, "day": DAYS, "quarter": QUARTERS, "year": YEARS, "word": WORDS}
 _ORDERED = ("month", "day", "quarter", "year")
 # What is measured, and its unit ("" for a plain number).
 SUBJECTS = (

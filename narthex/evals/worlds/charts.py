@@ -4,9 +4,8 @@ A value is printed at its mark, in large or in fine print, or is read off the ax
 grid or half way between two. What lengths alone tell (which of two clearly different bars is higher, whether a line
 rises) and what is in large print is legible in a small view of the chart (96 pixels a side); the rest needs a look.
 
-Distinct items: three marks are named in 26 * 25 * 24 ways, and three printed values of three digits are drawn from
-more than 80 each in the narrowest scale, so charts of three bars alone number more than 7e9 before any shape, title,
-colour or wording.
+Distinct items: three marks are named in 26 * 25 * 24 ways by letters alone, and a printed value of three digits is
+drawn from more than 200, so charts of three bars alone number more than 1e11 before any shape, title or colour.
 Train and test: a chart's readings (labels, values, unit) hash into one of eight buckets, as in panels.
 
 "charts-unseen" has a face, hues and marks that training never draws, "charts-reworded" questions it never asks, and
@@ -26,9 +25,10 @@ from narthex.evals.worlds import chart_words
 from narthex.evals.worlds.answers import same_quantity
 from narthex.evals.worlds.chart_layout import lay_out
 from narthex.evals.worlds.chart_paint import paint_chart
-from narthex.evals.worlds.chart_scene import FAMILIES, Chart, Form, Mark, Need, plan_chart
+from narthex.evals.worlds.chart_scene import Chart, Form, Mark, Need, plan_chart
 from narthex.evals.worlds.drawing import Box
 from narthex.evals.worlds.item import Answer, Glyph, Item, Kind, Look, Split, Step, stream
+from narthex.evals.worlds.labels import family_of, named_labels
 from narthex.evals.worlds.looks import box_around, joined
 from narthex.evals.worlds.written import written_difference
 
@@ -53,13 +53,7 @@ _WORDS_BY_NUMBERS = frozenset((
     "more", "less", "higher", "lower", "larger", "smaller", "greater", "longer", "shorter", "than", "between", "apart",
     "points", "point", "percentage",
 ))  # fmt: skip
-_FULL_NAMES = frozenset((
-    "january", "february", "march", "april", "june", "july", "august", "september", "sept", "october", "november",
-    "december", "monday", "tuesday", "tues", "wednesday", "thursday", "thurs", "friday", "saturday", "sunday",
-))  # fmt: skip
 _YEAR_NAMED = re.compile(r"['\u2019]\d\d\b")
-_WORD_A_OR_I = re.compile(r"\b[AI]\s+(?!(?:reads|is|shows|has|and|or|with|because|at)\b)(?=[a-z])")
-_LONE_LETTER = re.compile(r"(?<![A-Za-z'\u2019])[A-Z](?![A-Za-z'\u2019])")
 # Ways to say the same, the shortest first; the last tells units too.
 _STYLES = (
     {"find": "Find", "reads": "{a} reads {v}.", "at": "{a} at line {i}.", "above": "{a} above line {i}.",
@@ -125,27 +119,11 @@ class Charts:
     def check(self, item: Item, answer: str) -> bool:
         """Say whether `answer` is right: an equal number with no other unit, the one label, or the one trend."""
         if item.kind == "compare":
-            return named_labels(item.answer, answer) == {item.answer}
+            return named_labels(answer, family_of(item.answer)) == {item.answer}
         if item.kind == "trend":
             found = {word for word, ways in _TRENDS.items() if re.search(rf"\b(?:{ways})\b", answer, re.IGNORECASE)}
             return found == {item.answer} and not _NEVER.search(re.sub(r"(?i)\bno change\b", "", answer))
         return same_quantity(item.answer, _YEAR_NAMED.sub("", answer), _WORDS_BY_NUMBERS)
-
-
-def named_labels(truth: str, answer: str) -> set[str]:
-    """Which labels of the truth's family (letters, months, …) an answer names; months and days also in full."""
-    family = next(name for name, labels in FAMILIES.items() if truth in labels)
-    if family == "letter":
-        text = _WORD_A_OR_I.sub("", answer.strip())
-        return {text[0].upper()} if len(text.strip(".! ")) == 1 else set(_LONE_LETTER.findall(text))
-    if family == "year":
-        return {f"'{digits}" for digits in re.findall(r"(?<!\d)(?:20|['\u2019])?(\d\d)(?!\d)", answer)}
-    words = re.findall(r"[a-z]+\d?", answer.casefold())
-    labels = FAMILIES[family]
-    if family in ("month", "day"):  # three letters are enough, and more must be the rest of the name
-        starts = {label.casefold(): label for label in labels}
-        return {starts[word[:3]] for word in words if word[:3] in starts and (word in starts or word in _FULL_NAMES)}
-    return {label for label in labels if label.casefold() in words}
 
 
 def ask(rng: random.Random, chart: Chart, form: Form, templates: dict[str, tuple[str, ...]]) -> str:
