@@ -31,7 +31,7 @@ SANDBOX_USER = 60999  # owns nothing anywhere: between systemd's ranges, below w
 HOME = ".home"  # inside the folder: where libraries put caches and temporary files
 GUARDS = frozenset(
     ("files", "network", "signals", "owners", "others", "kernel", "memory", "processes", "disk", "time")
-    + ("environment", "descriptors", "user")
+    + ("environment", "user")
 )
 
 _LANDLOCK_CREATE_RULESET = 444  # the same number on every Linux architecture that torch runs on
@@ -113,6 +113,8 @@ def sandbox_problem() -> str | None:
         return f"{sys.platform} has no Landlock"
     if importlib.util.find_spec("sandlock") is None:
         return "the package sandlock is not installed"
+    if not os.path.isfile(sys.executable or ""):
+        return "this Python does not know where its own program is"
     abi = landlock_abi()
     if abi is None:
         return "this kernel has no Landlock, or it is off"
@@ -149,8 +151,7 @@ async def run(
         process = await asyncio.create_subprocess_exec(
             _interpreter(), "-I", "-B", warden.__file__, json.dumps(spec),
             stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE, cwd="/",
-            env=_warden_environment(guards), start_new_session=True,
-            **({"pass_fds": (report_out,)} if "descriptors" in guards else {"close_fds": False}),
+            env=_warden_environment(guards), start_new_session=True, pass_fds=(report_out,),
         )  # fmt: skip
         os.close(report_out)
         report_out = -1
@@ -261,9 +262,15 @@ def _interpreter() -> str:
 
 @functools.cache
 def _library_folders() -> list[str]:
-    """Where this interpreter finds modules: its standard library and what is installed beside it."""
+    """Where this interpreter finds modules: its standard library, what is installed beside it, and wherever else the
+    packages are that a run needs (a user's own, say)."""
     paths = [sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")]
-    return list(dict.fromkeys(str(Path(path).resolve()) for path in [*paths, *site.getsitepackages()] if path))
+    paths += site.getsitepackages()
+    for name in ("sandlock", "numpy", "PIL", "matplotlib"):
+        spec = importlib.util.find_spec(name)
+        if spec is not None and spec.origin is not None:
+            paths.append(str(Path(spec.origin).parents[1]))
+    return list(dict.fromkeys(str(Path(path).resolve()) for path in paths if path))
 
 
 @functools.cache
