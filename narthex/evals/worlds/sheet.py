@@ -200,13 +200,15 @@ class Sheet:
 
     def finish(self, rng: random.Random, noise: float) -> tuple[Image.Image, tuple[Glyph, ...]]:
         """Average down, turn, light and grain; the RGB picture and the characters it shows, in its pixels."""
-        picture = self.picture.reduce(2) if self._scale == 2 else self.picture
-        if self.angle:
-            a, c = math.radians(self.angle), self.size / 2
-            cos, sin = math.cos(a), math.sin(a)
-            matrix = (cos, sin, c - c * cos - c * sin, -sin, cos, c + c * sin - c * cos)
-            manner = Image.Resampling.BICUBIC if self.size <= 384 else Image.Resampling.BILINEAR
-            picture = picture.transform(picture.size, Image.Transform.AFFINE, matrix, manner, fillcolor=self.ground)
+        if self.angle:  # turned and averaged down in one go: between four drawn pixels is their average
+            a, c, scale = math.radians(self.angle), self.size / 2, self._scale
+            cos, sin = scale * math.cos(a), scale * math.sin(a)
+            matrix = (cos, sin, c * (scale - cos - sin), -sin, cos, c * (scale + sin - cos))
+            picture = self.picture.transform(
+                (self.size, self.size), Image.Transform.AFFINE, matrix, Image.Resampling.BILINEAR, fillcolor=self.ground
+            )
+        else:
+            picture = self.picture.reduce(2) if self._scale == 2 else self.picture
         if rng.random() < 0.25:
             window = (0.0, 0.0, 1.0, 1.0)
             picture = add_light(picture, rng.uniform(0.04, 0.14), turns=rng.randrange(4), window=window)
