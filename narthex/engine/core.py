@@ -21,10 +21,12 @@ from typing import NamedTuple
 
 from narthex.base.errors import ConfigError, InputError
 from narthex.engine.admission import check_ids, check_pictures, check_room
-from narthex.engine.fixed import FIXED_PROMPT
+from narthex.engine.decoder import Decoder
+from narthex.engine.fixed import FIXED_PROMPT, FIXED_ROWS
 from narthex.engine.grammar import GrammarCompiler
 from narthex.engine.memory import KVPages, Work
 from narthex.engine.pages import PagePool
+from narthex.engine.products import Weights
 from narthex.engine.request import NO_TOKEN, FinishReason, Request, TokenOut
 from narthex.engine.runner import Runner
 from narthex.engine.sampler import Drawn, Undrawable, draw
@@ -46,6 +48,7 @@ class EngineConfig:
     step_tokens: int = 512
     max_running: int = 64
     deterministic: bool = False
+    weights: Weights = "auto"
 
     def __post_init__(self) -> None:
         small = [name for name in ("block_size", "step_tokens", "max_running") if getattr(self, name) < 1]
@@ -80,8 +83,9 @@ class EngineCore:
         self.pool = PagePool(
             (self._num_blocks if False in kinds else 0, min(self._num_blocks, most) if True in kinds else 0)
         )
-        pages = KVPages(text, self.pool.num_pages, size, model.dtype, model.device)
-        self.runner = Runner(model, pages, is_fixed=self.config.deterministic)
+        decoder = Decoder(model, self.config.weights, group_rows=FIXED_ROWS if self.config.deterministic else 0)
+        pages = KVPages(text, self.pool.num_pages, size, decoder.dtype, model.device)
+        self.runner = Runner(model, decoder, pages, is_fixed=self.config.deterministic)
         self._tables = BlockTables(self.pool, pages, chunk if True in kinds else None, step_tokens, unit)
         self._open: dict[int, int] = {}  # request number -> continuations that have not ended
         self._running: list[Sequence] = []  # both sorted by age

@@ -1,11 +1,12 @@
-"""Keys and values in pages, behind the model's `Memory` protocol: many sequences in one flat pass.
+"""Keys and values in pages: many sequences in one flat pass.
 
-The step's new tokens stand one after another in a batch of one:
+The step's new tokens stand one after another:
 
-    | row 0 | row 1 | … | row D-1 |  segment 0 …  |  segment 1 …  |
+    | row 0 | row 1 | … | row D-1 |  segment 0 …  |  segment 1 …  | idle |
       one token each: decoding       several tokens each: prompts in chunks, forced ids
 
-Legend: N new tokens of the step, D rows, S positions seen, H query heads, G key-value heads, K head width.
+Legend: N new tokens of the step, D rows, T tokens of a segment, S positions seen, H query heads, G key-value heads, K
+head width.
 """
 
 from __future__ import annotations
@@ -17,11 +18,10 @@ import torch
 from torch import Tensor
 
 from narthex.engine.pages import CHUNKED, GLOBAL
+from narthex.engine.rows import Rows, Span
 from narthex.engine.sequence import Sequence
 from narthex.model.attention import softmax_attention, visible
 from narthex.model.config import TextConfig
-
-FIXED_KEYS = 64  # a step of one page of keys costs nothing measurable, and leaves few different lengths
 
 
 class Work(NamedTuple):
@@ -32,39 +32,39 @@ class Work(NamedTuple):
 
 
 class KVPages:
-    """The tensors behind a pool: keys and values of every layer, a row for every position of every page."""
+    """The tensors behind a pool: for every layer (pages * block_size, 2 G, K), a row for every position of every page.
+
+    A row holds the keys of all heads and then the values: they are written, copied and gathered together.
+    """
 
     def __init__(
         self, config: TextConfig, num_pages: tuple[int, int], block_size: int, dtype: torch.dtype, device: torch.device
     ) -> None:
-        self.block_size = block_size
+        self.block_size, self.device, self.num_heads = block_size, device, config.num_attention_heads
         self.kind_of = [CHUNKED if config.chunk_of(layer) else GLOBAL for layer in range(config.num_hidden_layers)]
-        shape = (config.num_key_value_heads, config.head_dim)
-        self.keys = [self._rows(num_pages[kind], shape, dtype, device) for kind in self.kind_of]
-        self.values = [self._rows(num_pages[kind], shape, dtype, device) for kind in self.kind_of]
-
-    def _rows(self, pages: int, shape: tuple[int, int], dtype: torch.dtype, device: torch.device) -> Tensor:
-        return torch.zeros(pages * self.block_size, *shape, dtype=dtype, device=device)
+        self.chunks = (None, config.attention_chunk_size)
+        shape = (2 * config.num_key_value_heads, config.head_dim)
+        self.rows = [
+            torch.zeros(num_pages[kind] * block_size, *shape, dtype=dtype, device=device) for kind in self.kind_of
+        ]
 
     @property
     def num_bytes(self) -> int:
-        return sum(tensor.numel() * tensor.element_size() for tensor in [*self.keys, *self.values])
+        return sum(rows.numel() * rows.element_size() for rows in self.rows)
 
     def copy_page(self, kind: int, source: int, target: int) -> None:
         """Copy one page in every layer of a kind."""
         size = self.block_size
-        for layer, layer_kind in enumerate(self.kind_of):
-            if layer_kind == kind:
-                for rows in (self.keys[layer], self.values[layer]):
-                    rows[target * size : (target + 1) * size] = rows[source * size : (source + 1) * size]
+        for rows in self._layers(kind):
+            rows[target * size : (target + 1) * size] = rows[source * size : (source + 1) * size]
 
+    def clear_page(self, kind: int, page: int) -> None:
+        """Zeros in every layer of a kind: what is padded with has weight 0, but 0 times another's NaN would be NaN."""
+        for rows in self._layers(kind):
+            rows[page * self.block_size : (page + 1) * self.block_size].zero_()
 
-class _Rows(NamedTuple):
-    """Decoding sequences that are attended together."""
-
-    numbers_D: Tensor  # where they stand among the step's tokens
-    seen_DS: Tensor  # rows that each of them sees; shorter ones are padded with a row of their own
-    mask_DS: Tensor  # which of these are real
+    def _layers(self, kind: int) -> list[Tensor]:
+        return [rows for rows, layer_kind in zip(self.rows, self.kind_of, strict=True) if layer_kind == kind]
 
 
 class _Segment(NamedTuple):
@@ -72,112 +72,96 @@ class _Segment(NamedTuple):
 
     start: int
     stop: int
-    seen_S: Tensor
+    seen: Span
     mask_TS: Tensor | None  # None: causal
 
 
 class _View(NamedTuple):
     """Where one kind of layer finds things this step."""
 
-    new_N: Tensor  # rows in which the new tokens are written
-    rows: list[_Rows]
+    slots_N: Tensor  # rows in which the new tokens are written
+    rows: Rows | None
     segments: list[_Segment]
+
+
+KeptRows = dict[tuple[int, int], Rows]  # by kind, and the version of the first row's blocks
 
 
 class PagedMemory:
     """What one step attends to. Valid for one forward pass over exactly the tokens of `works`, in that order.
 
     Works of one token stand before those of several. After them the pass may hold up to `num_idle` tokens that belong
-    to nobody: they see nothing and are not kept. With `is_fixed`, what is attended together does not depend on who
-    else is there: the keys of a decoding row are padded to a multiple of FIXED_KEYS, and rows of equal length are
-    taken together, since PyTorch's kernel gives each of them the same bits whatever their number.
+    to nobody: they see nothing and are not kept. `kept` holds the rows of the last step, to go on from.
     """
 
     def __init__(
-        self,
-        pages: KVPages,
-        works: list[Work],
-        chunk: int | None,
-        device: torch.device,
-        *,
-        num_idle: int = 0,
-        is_fixed: bool = False,
+        self, pages: KVPages, works: list[Work], kept: KeptRows, *, num_idle: int = 0, is_fixed: bool = False
     ) -> None:
-        self._pages, self._chunk, self._device = pages, chunk, device
-        self._works, self._is_fixed = works, is_fixed
-        positions = [np.arange(w.sequence.num_computed, w.sequence.num_computed + w.num_tokens) for w in works]
-        positions.append(np.zeros(num_idle, dtype=np.int64))
-        self.positions_BT = torch.from_numpy(np.concatenate(positions)).to(device)[None]
+        self._pages, self._works, self._is_fixed = pages, works, is_fixed
         self._num_rows = sum(work.num_tokens == 1 for work in works)
-        self._views = {kind: self._view(kind) for kind in sorted(set(pages.kind_of))}
+        positions = [position for w in works for position in range(w.sequence.num_computed, _stop(w))]
+        self.last_position = max(positions)
+        self.positions_N = torch.tensor(positions + [0] * num_idle, device=pages.device)
+        self._num_idle, self._num_new = num_idle, len(positions)
+        self.rows: KeptRows = {}
+        self._views = {kind: self._view(kind, kept) for kind in sorted(set(pages.kind_of))}
 
-    def attend(self, layer: int, q_BTHK: Tensor, k_BTGK: Tensor, v_BTGK: Tensor, chunk: int | None) -> Tensor:
-        view = self._views[self._pages.kind_of[layer]]
-        keys, values = self._pages.keys[layer], self._pages.values[layer]
-        num_new = len(view.new_N)
-        keys[view.new_N], values[view.new_N] = k_BTGK[0, :num_new].to(keys.dtype), v_BTGK[0, :num_new].to(values.dtype)
-        out_BTHK = torch.zeros_like(q_BTHK)
-        for numbers_D, seen_DS, mask_DS in view.rows:
-            q_DH1K = q_BTHK[0, numbers_D, :, None]
-            k_DGSK, v_DGSK = keys[seen_DS].transpose(1, 2), values[seen_DS].transpose(1, 2)
-            mask = mask_DS[:, None, None]
-            out_BTHK[0, numbers_D] = softmax_attention(q_DH1K, k_DGSK, v_DGSK, mask=mask, causal=False)[:, :, 0]
-        for start, stop, seen_S, mask_TS in view.segments:
-            q = q_BTHK[:, start:stop].transpose(1, 2)
-            k, v = keys[seen_S].transpose(0, 1)[None], values[seen_S].transpose(0, 1)[None]
-            out = softmax_attention(q, k, v, mask=mask_TS, causal=mask_TS is None)
-            out_BTHK[0, start:stop] = out[0].transpose(0, 1)
-        return out_BTHK
+    def attend(self, layer: int, qkv_NHK: Tensor) -> Tensor:
+        """Keep the new keys and values, and attend: H query heads, G keys, G values -> (N, H * K)."""
+        pages, num_new = self._pages, self._num_new
+        view, cache, num_heads = self._views[pages.kind_of[layer]], pages.rows[layer], pages.num_heads
+        new_NGK = qkv_NHK.narrow(1, num_heads, cache.shape[1])
+        cache.index_copy_(0, view.slots_N, new_NGK if num_new == len(new_NGK) else new_NGK[:num_new])
+        q_NHK = qkv_NHK.narrow(1, 0, num_heads)
+        if view.rows is not None and self._num_rows == len(q_NHK):
+            return view.rows.attend(q_NHK, cache)
+        out_NHK = torch.zeros_like(q_NHK, memory_format=torch.contiguous_format)
+        if view.rows is not None:
+            out_NHK.flatten(1)[: self._num_rows] = view.rows.attend(q_NHK[: self._num_rows], cache)
+        for start, stop, seen, mask_TS in view.segments:
+            k_1GSK, v_1GSK = seen.of(cache).transpose(1, 2).chunk(2, dim=1)
+            q_1HTK = q_NHK[None, start:stop].transpose(1, 2)
+            out_1HTK = softmax_attention(q_1HTK, k_1GSK, v_1GSK, mask=mask_TS, causal=mask_TS is None)
+            out_NHK[start:stop] = out_1HTK[0].transpose(0, 1)
+        return out_NHK.flatten(1)
 
-    def _view(self, kind: int) -> _View:
-        chunk = self._chunk if kind == CHUNKED else None
-        size = self._pages.block_size
-        tables, firsts, new = [], [], []
-        for sequence, count in self._works:
-            stop = sequence.num_computed + count
+    def _view(self, kind: int, kept: KeptRows) -> _View:
+        rows = self._kept_rows(kind, kept) if self._num_rows else None
+        slots, segments, start = [rows.slots_D] if rows else [], [], self._num_rows
+        chunk, size, device = self._pages.chunks[kind], self._pages.block_size, self._pages.device
+        for work in self._works[self._num_rows :]:
+            sequence, stop = work.sequence, _stop(work)
             # Every new token of one work lies in one chunk or later; what the first of them sees, begins its chunk.
             first = 0 if chunk is None else sequence.num_computed // chunk * chunk
-            pages = np.array([block.pages[kind] for block in sequence.blocks[first // size : -(-stop // size)]])
-            rows = (pages[:, None] * size + np.arange(size)).reshape(-1)
-            offset = first - first // size * size
-            tables.append(rows[offset : offset + stop - first])
-            firsts.append(first)
-            new.append(tables[-1][sequence.num_computed - first :])
-        segments, start = [], self._num_rows
-        for number in range(self._num_rows, len(self._works)):
-            sequence, count = self._works[number]
-            mask = self._mask(sequence, count, firsts[number], chunk)
-            segments.append(_Segment(start, start + count, self._tensor(tables[number]), mask))
-            start += count
-        return _View(self._tensor(np.concatenate(new)), self._rows(tables[: self._num_rows]), segments)
+            pages_P, offset = sequence.pages[kind, first // size : -(-stop // size)], first % size
+            seen = Span(pages_P, offset, stop - first, size, device)
+            mask = self._mask(sequence.num_computed, stop, first, chunk)
+            segments.append(_Segment(start, start + work.num_tokens, seen, mask))
+            new = np.arange(sequence.num_computed - first, stop - first) + offset
+            slots.append(torch.from_numpy(pages_P[new // size] * size + new % size).to(device))
+            start += work.num_tokens
+        return _View(torch.cat(slots) if len(slots) > 1 else slots[0], rows, segments)
 
-    def _rows(self, tables: list[np.ndarray]) -> list[_Rows]:
-        """Decoding rows: all together, or those of equal padded length where the shapes are fixed."""
-        if not tables:
-            return []
-        if not self._is_fixed:
-            return [self._pad(list(range(len(tables))), tables, max(map(len, tables)))]
-        of_length: dict[int, list[int]] = {}
-        for number, table in enumerate(tables):
-            of_length.setdefault(-(-len(table) // FIXED_KEYS) * FIXED_KEYS, []).append(number)
-        return [self._pad(numbers, tables, length) for length, numbers in of_length.items()]
+    def _kept_rows(self, kind: int, kept: KeptRows) -> Rows:
+        sequences = [work.sequence for work in self._works[: self._num_rows]]
+        key = kind, sequences[0].version
+        rows = kept.get(key)
+        if rows is not None and rows.can_serve(sequences):
+            rows.advance()
+        else:
+            pages = self._pages
+            cache = pages.rows[pages.kind_of.index(kind)]
+            rows = Rows(sequences, kind, pages.chunks[kind], cache, pages.block_size, is_fixed=self._is_fixed)
+        self.rows[key] = rows
+        return rows
 
-    def _pad(self, numbers: list[int], tables: list[np.ndarray], length: int) -> _Rows:
-        seen = np.empty((len(numbers), length), dtype=np.int64)
-        mask = np.zeros((len(numbers), length), dtype=bool)
-        for row, number in enumerate(numbers):
-            table = tables[number]
-            # Padded with a row of its own: a weight of 0 times another's NaN would still be NaN.
-            seen[row, : len(table)], seen[row, len(table) :], mask[row, : len(table)] = table, table[0], True
-        return _Rows(self._tensor(np.array(numbers)), self._tensor(seen), self._tensor(mask))
-
-    def _mask(self, sequence: Sequence, count: int, first: int, chunk: int | None) -> Tensor | None:
+    def _mask(self, start: int, stop: int, first: int, chunk: int | None) -> Tensor | None:
         """None where plain causal order over the same keys says it all."""
-        stop = sequence.num_computed + count
-        if first == sequence.num_computed and (chunk is None or stop - first <= chunk):
+        if first == start and (chunk is None or stop - first <= chunk):
             return None
-        queries = torch.arange(sequence.num_computed, stop, device=self._device)
-        return visible(queries, torch.arange(first, stop, device=self._device), chunk)
+        queries = torch.arange(start, stop, device=self._pages.device)
+        return visible(queries, torch.arange(first, stop, device=self._pages.device), chunk)
 
-    def _tensor(self, array: np.ndarray) -> Tensor:
-        return torch.from_numpy(array).to(self._device)
+
+def _stop(work: Work) -> int:
+    return work.sequence.num_computed + work.num_tokens

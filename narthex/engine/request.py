@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -50,6 +51,17 @@ class Sampling:
         wrong = [f"{name} is {getattr(self, name)}" for name, is_fine in bounds.items() if not is_fine]
         if wrong:
             raise InputError("sampling out of bounds: " + ", ".join(wrong))
+
+    @cached_property
+    def is_cut(self) -> bool:
+        """Whether some tokens can't be drawn at all."""
+        return self.top_k is not None or self.top_p < 1 or self.min_p > 0
+
+    @cached_property
+    def changes_scores(self) -> bool:
+        """Whether penalties or a bias are added before the token is chosen."""
+        penalties = self.frequency_penalty or self.presence_penalty or self.logit_bias
+        return bool(penalties) or self.repetition_penalty != 1
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from narthex.engine.fixed import FIXED_ROWS, ExpertPadding
-from narthex.engine.memory import KVPages, PagedMemory, Work
+from narthex.engine.decoder import Decoder
+from narthex.engine.fixed import FIXED_ROWS
+from narthex.engine.memory import KeptRows, KVPages, PagedMemory, Work
 from narthex.engine.sequence import Pictures
 from narthex.model import Transformer
 
@@ -19,11 +20,11 @@ MAX_KEPT_TILES = 256  # features of recent tiles, so that a picture shown to man
 class Runner:
     """The model and its pages."""
 
-    def __init__(self, model: Transformer, pages: KVPages, *, is_fixed: bool = False) -> None:
-        self.model, self.pages = model, pages
-        self.chunk = model.config.text.attention_chunk_size
+    def __init__(self, model: Transformer, decoder: Decoder, pages: KVPages, *, is_fixed: bool = False) -> None:
+        self.model, self.decoder, self.pages = model, decoder, pages
         self._features: OrderedDict[bytes, Tensor] = OrderedDict()  # tile hash -> (tokens a tile, D)
-        self._padding = ExpertPadding(model) if is_fixed else None
+        self._is_fixed = is_fixed
+        self._rows: KeptRows = {}  # of the last step
 
     @torch.inference_mode()
     def step(self, works: list[Work]) -> Tensor:
@@ -31,37 +32,33 @@ class Runner:
 
         Returns logits (R, V) of the works that become up to date, in order; the others have more pending.
         """
-        if self._padding is None:
-            return self._pass(works)
+        kept, self._rows = self._rows, {}
+        if not self._is_fixed:
+            return self._pass(works, kept)
         rows = [work for work in works if work.sequence.is_decoding]
         prompts = [work for work in works if not work.sequence.is_decoding]
         passes = [rows[first : first + FIXED_ROWS] for first in range(0, len(rows), FIXED_ROWS)]
-        logits = [self._fixed_pass(group, self._padding) for group in passes]
-        return torch.cat(logits + [self._pass([work], is_fixed=True) for work in prompts])
+        logits = [self._pass(group, kept, num_idle=FIXED_ROWS - len(group)) for group in passes]
+        return torch.cat(logits + [self._pass([work], kept) for work in prompts])
 
-    def _fixed_pass(self, works: list[Work], padding: ExpertPadding) -> Tensor:
-        padding.is_on = True
-        try:
-            return self._pass(works, num_idle=FIXED_ROWS - len(works), is_fixed=True)
-        finally:
-            padding.is_on = False
-
-    def _pass(self, works: list[Work], *, num_idle: int = 0, is_fixed: bool = False) -> Tensor:
-        device = self.model.device
+    def _pass(self, works: list[Work], kept: KeptRows, *, num_idle: int = 0) -> Tensor:
         ids = [w.sequence.tokens[w.sequence.num_computed : w.sequence.num_computed + w.num_tokens] for w in works]
-        ids_BT = torch.tensor([[token for part in ids for token in part] + [0] * num_idle], device=device)
-        x_BTD = self.model.embed(ids_BT)
+        ids_BT = torch.tensor([[token for part in ids for token in part] + [0] * num_idle], device=self.pages.device)
+        x_ND = self.model.embed(ids_BT)[0]
         start = 0
         for work in works:
-            self._show(work, x_BTD[0, start : start + work.num_tokens])
+            if work.sequence.num_computed < work.sequence.pictures.end:
+                self._show(work, x_ND[start : start + work.num_tokens])
             start += work.num_tokens
-        memory = PagedMemory(self.pages, works, self.chunk, device, num_idle=num_idle, is_fixed=is_fixed)
-        hidden_BTD, _ = self.model.decode(x_BTD, memory)
-        ends = np.cumsum([work.num_tokens for work in works]) - 1
+        memory = PagedMemory(self.pages, works, kept, num_idle=num_idle, is_fixed=self._is_fixed)
+        self._rows |= memory.rows
+        hidden_ND = self.decoder.run(x_ND, memory)
         is_ready = [work.num_tokens == work.sequence.num_pending for work in works]
-        if num_idle or (is_fixed and len(works) > 1):  # a decoding pass: score all its rows, as many as ever
-            return self.model.score(hidden_BTD[0])[ends[is_ready]]
-        return self.model.score(hidden_BTD[0, ends[is_ready]])
+        if len(hidden_ND) - num_idle == len(works):  # a decoding pass: score all its rows, idle ones too
+            logits_RV = self.decoder.score(hidden_ND)
+            return logits_RV if len(hidden_ND) == sum(is_ready) else logits_RV[: len(works)][is_ready]
+        ends = np.cumsum([work.num_tokens for work in works]) - 1
+        return self.decoder.score(hidden_ND[ends[is_ready]])
 
     def _show(self, work: Work, x_ND: Tensor) -> None:
         """Put the features of the pictures seen in this stretch where they belong."""
@@ -81,7 +78,7 @@ class Runner:
         """Features (tiles, L, D), computed for those not seen lately."""
         missing = [tile for tile in dict.fromkeys(tiles) if pictures.hashes[tile] not in self._features]
         if missing:
-            size = len(missing) if self._padding is None else 1
+            size = 1 if self._is_fixed else len(missing)
             for first in range(0, len(missing), size):
                 part = missing[first : first + size]
                 pixels = torch.from_numpy(pictures.tiles[part]).to(self.model.device, self.model.dtype)

@@ -9,6 +9,7 @@ Preempted, it loses its blocks and keeps the rest: tokens, dice, grammar, and wh
 from __future__ import annotations
 
 import hashlib
+import itertools
 import time
 from collections import Counter
 
@@ -18,6 +19,8 @@ import torch
 from narthex.engine.grammar import Matcher
 from narthex.engine.pages import Block, block_name, root_name
 from narthex.engine.request import Request
+
+_VERSIONS = itertools.count()
 
 
 class Pictures:
@@ -32,6 +35,7 @@ class Pictures:
         places = np.asarray(request.ids) == image_token if len(tiles) else np.zeros(len(request.ids), dtype=bool)
         self.feature_at = np.where(places, np.cumsum(places) - 1, -1)
         self.tokens_per_tile = tokens_per_tile
+        self.end = int(np.flatnonzero(places)[-1]) + 1 if places.any() else 0  # no picture from there on
 
     def seen_in(self, start: int, stop: int) -> list[int]:
         """Indices of the tiles with features at positions start..stop, in order."""
@@ -60,6 +64,8 @@ class Sequence:
         self.num_prompt = len(self.tokens)
         self.num_computed = self.num_cached = 0
         self.blocks: list[Block] = []
+        self.pages = np.empty((2, 0), dtype=np.int64)  # of both kinds, for each block; more than `blocks` may be there
+        self.version = next(_VERSIONS)  # another one whenever the blocks change
         self.num_past = 0  # leading blocks whose chunk this sequence has left
         self.num_named = 0  # leading blocks that were offered to the prefix tree
         self.names: list[bytes] = []  # of full blocks, as far as computed
@@ -95,6 +101,28 @@ class Sequence:
         num_thought = think.tokens + max(1, len(think.close_ids)) if think else 0
         wanted = self.num_prompt + self.request.max_new_tokens + num_thought
         return wanted if self.request.max_length is None else min(wanted, self.request.max_length)
+
+    def hold(self, blocks: list[Block]) -> None:
+        """Let these be all its blocks."""
+        self.blocks = []
+        for block in blocks:
+            self.add_block(block)
+        self.version = next(_VERSIONS)
+
+    def add_block(self, block: Block) -> None:
+        place = len(self.blocks)
+        if place == self.pages.shape[1]:
+            self.pages = np.concatenate([self.pages, np.empty((2, place + 8), dtype=np.int64)], axis=1)
+        self.blocks.append(block)
+        self._set_block(place, block)
+
+    def swap_block(self, place: int, block: Block) -> None:
+        self.blocks[place] = block
+        self._set_block(place, block)
+
+    def _set_block(self, place: int, block: Block) -> None:
+        self.pages[:, place] = block.pages
+        self.version = next(_VERSIONS)
 
     def name_of(self, number: int, block_size: int) -> bytes:
         """The name of full block `number`, computed once."""

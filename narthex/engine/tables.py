@@ -31,9 +31,13 @@ class BlockTables:
             if place < len(sequence.blocks) and sequence.blocks[place].users > 1:
                 self._copy(sequence, place)
             while len(sequence.blocks) * self._size < sequence.num_computed + count:
-                sequence.blocks.append(self.pool.allocate())
+                sequence.add_block(self.pool.allocate())
         except OutOfPages:
             return False
+        last = len(sequence.blocks) - 1
+        if last * self._size >= sequence.num_computed and (sequence.num_computed + count) % self._size:
+            for kind in (GLOBAL, CHUNKED):  # new, and not filled by this step
+                self._pages.clear_page(kind, sequence.blocks[last].pages[kind])
         return True
 
     def admit(self, sequence: Sequence) -> bool:
@@ -52,7 +56,8 @@ class BlockTables:
             return False
         for place, block in enumerate(found):
             self.pool.take(block, is_near=place >= num_past)
-        sequence.blocks, sequence.num_past, sequence.num_named = found, num_past, len(found)
+        sequence.hold(found)
+        sequence.num_past, sequence.num_named = num_past, len(found)
         sequence.num_computed = sequence.num_cached = len(found) * self._size
         return True
 
@@ -72,7 +77,7 @@ class BlockTables:
         """Let `other`, a sibling at the same position, hold the same blocks."""
         for place, block in enumerate(sequence.blocks):
             self.pool.take(block, is_near=place >= sequence.num_past)
-        other.blocks = list(sequence.blocks)
+        other.hold(sequence.blocks)
 
     def settle(self, sequence: Sequence) -> None:
         """After computing: name the blocks that are full now, and let go of chunks that are behind."""
@@ -89,7 +94,8 @@ class BlockTables:
         """Give everything back. Last blocks first: eviction then takes a prefix's end before its beginning."""
         for place in range(len(sequence.blocks) - 1, -1, -1):
             self.pool.release(sequence.blocks[place], is_near=place >= sequence.num_past)
-        sequence.blocks, sequence.num_computed, sequence.num_past, sequence.num_named = [], 0, 0, 0
+        sequence.hold([])
+        sequence.num_computed = sequence.num_past = sequence.num_named = 0
 
     def check(self, sequences: Iterable[Sequence]) -> None:
         """Raises: NarthexError where pool and sequences do not add up."""
@@ -102,7 +108,7 @@ class BlockTables:
             if shared.pages[kind] != NO_PAGE:
                 self._pages.copy_page(kind, shared.pages[kind], own.pages[kind])
         self.pool.release(shared, is_near=place >= sequence.num_past)
-        sequence.blocks[place] = own
+        sequence.swap_block(place, own)
 
     def _match(self, sequence: Sequence) -> tuple[list[Block], int]:
         """The longest prefix that can be continued, and how many of its blocks no chunked layer will see.

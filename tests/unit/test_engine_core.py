@@ -203,10 +203,6 @@ class TestRefusals:
         with pytest.raises(ConfigError, match="cache_tokens"):
             EngineConfig(cache_tokens=0)
 
-    def test_fixed_shapes_need_a_number_of_experts_that_divides_them(self):
-        with pytest.raises(ConfigError, match="this model has 3"):
-            EngineCore(build(num_experts_per_tok=3), EngineConfig(deterministic=True))
-
 
 class TestSharing:
     def test_salts_keep_pages_and_pictures_apart(self, model):
