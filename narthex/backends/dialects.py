@@ -37,6 +37,7 @@ class Dialect(NamedTuple):
     counts_always: bool = False  # `usage` in every chunk, where asked
     has_cache_salt: bool = False
     schema_with_tools: bool = False  # a schema binds the answer and leaves calls free
+    may_continue: bool = True  # an assistant's message, where asked; found out when needed
 
     @property
     def can_switch_off(self) -> bool:
@@ -55,14 +56,15 @@ DIALECTS: dict[str, Dialect] = {
         Dialect("plain"),
         Dialect("vllm", "template", "thinking_token_budget", counts_always=True, has_cache_salt=True),
         Dialect("sglang", "template", "custom", counts_always=True),
-        Dialect("llama_cpp", "template", "thinking_budget_tokens"),
-        Dialect("ollama", "effort", "effort", ("none", "low", "medium", "high")),
+        # It goes on with any last message of an assistant, but with none while thinking is on.
+        Dialect("llama_cpp", "template", "thinking_budget_tokens", may_continue=False),
+        Dialect("ollama", "effort", "effort", ("none", "low", "medium", "high"), may_continue=False),
         Dialect(
             "openai", "effort", "effort", ("none", "minimal", "low", "medium", "high", "xhigh"),
-            limit="max_completion_tokens", schema_with_tools=True,
+            limit="max_completion_tokens", schema_with_tools=True, may_continue=False,
         ),
-        Dialect("anthropic", "thinking", "thinking"),
-        Dialect("deepseek", "thinking", "thinking"),
+        Dialect("anthropic", "thinking", "thinking", may_continue=False),
+        Dialect("deepseek", "thinking", "thinking", may_continue=False),
     )
 }  # fmt: skip
 

@@ -92,6 +92,7 @@ class FakeServer:
         self._script, self._models, self._continues = script, models, continues
         self.requests: list[Received] = []  # of chat completions
         self.others: list[Received] = []
+        self.num_open = self.peak = 0  # chat completions being answered: now, and at most
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._serve, name="fake-server", daemon=True)
         self._is_ready = threading.Event()
@@ -159,9 +160,12 @@ class FakeServer:
         self.requests.append(received)
         reply = self._script(received.body)
         left = asyncio.ensure_future(reader.read(1))
+        self.num_open += 1
+        self.peak = max(self.peak, self.num_open)
         try:
             await self._play(reply, received, writer, left)
         finally:
+            self.num_open -= 1
             received.has_left = received.has_left or left.done()
             left.cancel()
 
@@ -205,6 +209,10 @@ class FakeServer:
             prompt -= 4
         thought, answer = len(_words(reply.thought)), len(_words(reply.text))
         answer += sum(len(_words(call.arguments)) for call in reply.calls)
+        most = _most_tokens(body)
+        if most is not None:
+            thought = min(thought, most)
+            answer = min(answer, most - thought)
         return {
             "prompt_tokens": prompt, "completion_tokens": thought + answer, "total_tokens": prompt + thought + answer,
             "prompt_tokens_details": {"cached_tokens": 0},
@@ -240,7 +248,7 @@ async def _pause(seconds: float, left: asyncio.Future[bytes]) -> None:
 
 def _stream_events(reply: Reply, body: dict[str, Any], usage: Mapping[str, Any] | None) -> list[bytes]:
     """The events of a stream, each with the blank line that ends it."""
-    most = body.get("max_tokens") or body.get("max_completion_tokens")
+    most = _most_tokens(body)
     deltas = [*_thought_deltas(reply), *_text_deltas(reply, has_logprobs=bool(body.get("logprobs")))]
     reason = reply.finish_reason or ("tool_calls" if reply.calls else "stop")
     if most is not None and len(deltas) > most:
@@ -259,6 +267,10 @@ def _stream_events(reply: Reply, body: dict[str, Any], usage: Mapping[str, Any] 
     if reply.comments:
         lines = [part for line in lines for part in (": still here", line)]
     return [(line + 2 * reply.line_end).encode() for line in lines]
+
+
+def _most_tokens(body: dict[str, Any]) -> int | None:
+    return body.get("max_tokens") or body.get("max_completion_tokens")
 
 
 def _thought_deltas(reply: Reply) -> list[dict[str, Any]]:

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import httpx2
 
 from narthex.backends.dialects import OWNERS
+from narthex.backends.settings import needs_certificates
 from narthex.base.errors import BackendError, ConfigError
 
 MAX_LIST_BYTES = 4 * 2**20  # of models; the longest public list has some hundred kilobytes
@@ -32,7 +33,9 @@ def list_models(
     Raises: BackendError where none answers with a list.
     """
     problem = BackendError("no upstream was asked")
-    with httpx2.Client(trust_env=trust_env, follow_redirects=False, timeout=connect_s) as client:
+    with httpx2.Client(
+        verify=needs_certificates(urls), trust_env=trust_env, follow_redirects=False, timeout=connect_s
+    ) as client:
         for url in urls:
             try:
                 with client.stream("GET", f"{url}/models", headers=headers) as response:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import tomllib
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_type_hints
@@ -191,6 +192,11 @@ def base_url(url: str) -> str:
         raise ConfigError(f"'{url[:200]}' has a query", hint="give the address alone, such as http://localhost:8000/v1")
     path = parts.path.rstrip("/").removesuffix(_COMPLETIONS)
     return f"{parts.scheme}://{parts.netloc}{path or '/v1'}"
+
+
+def needs_certificates(urls: Sequence[str]) -> bool:
+    """Whether any of them is encrypted: reading the system's certificates takes a tenth of a second."""
+    return any(url.startswith("https://") for url in urls)
 
 
 def _check_positive(settings: Any, *names: str) -> None:

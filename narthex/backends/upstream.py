@@ -135,7 +135,8 @@ def open_upstream(name_or_url: str, settings: Settings, *, model: str | None = N
     return UpstreamBackend(
         Known(
             chosen, name, spoken._replace(efforts=chosen.efforts or spoken.efforts), context_tokens,
-            place=None if chosen.thought == "auto" else chosen.thought, continues=chosen.continues,
+            place=None if chosen.thought == "auto" else chosen.thought,
+            continues=False if chosen.continues is None and not spoken.may_continue else chosen.continues,
         )
     )
 

@@ -24,7 +24,7 @@ from urllib.parse import urlsplit
 
 import httpx2
 
-from narthex.backends.settings import UpstreamSettings
+from narthex.backends.settings import UpstreamSettings, needs_certificates
 from narthex.backends.sse import DONE, MAX_EVENT_BYTES, SseParser
 from narthex.backends.upstream_reply import carries, is_finish
 from narthex.backends.watch import Watch
@@ -126,8 +126,9 @@ class UpstreamHttp:
             # No connection outlives its turn: there is none to find stale, or to leave behind when a loop ends.
             limits = httpx2.Limits(max_connections=None, max_keepalive_connections=0)
             client = httpx2.AsyncClient(
-                trust_env=self._settings.trust_env, follow_redirects=False, timeout=timeout, limits=limits
-            )
+                verify=needs_certificates(self._settings.urls), trust_env=self._settings.trust_env,
+                follow_redirects=False, timeout=timeout, limits=limits,
+            )  # fmt: skip
             self._held = (loop, client)
         return self._held[1]
 
@@ -272,7 +273,7 @@ class UpstreamHttp:
         body = _Body(response, watch, CHECK_S, CHECK_S)
         try:
             told = self._clean(_error_text_of((await body.up_to(MAX_ERROR_BYTES)).decode("utf-8", "replace")))
-        except (TimeoutError, httpx2.HTTPError):
+        except (TimeoutError, ValueError, httpx2.HTTPError):
             told = ""
         message = f"{where} answers with status {status}" + (f": {told}" if told else "")
         is_passing = status in _PASSING or status >= 500

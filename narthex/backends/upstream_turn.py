@@ -31,6 +31,8 @@ SLACK_SHARE, SLACK_TOKENS = 1.125, 32
 MAX_LESSONS = 16  # refusals of one request, each of another field
 _CUT_OFF = "You have thought about this already. Your thought was cut off here:\n\n{}\n\nThink no further; answer now."
 
+_HIDDEN = "You have thought about this already, and there is no room to think on. Answer now."
+
 
 class Turn:
     """One turn in the making. `stream` it, then take its `end`."""
@@ -86,12 +88,13 @@ class Turn:
         async with aclosing(self._exchange(self._first_body, ReplyReader(place))) as deltas:
             async for delta in deltas:
                 yield delta
+        self._is_spent = self._is_spent or self._has_thought_all()
         if not self._is_spent:
             return
         for delta in self._finish():
             yield delta
         thought = "".join(self._thought)
-        if await self._continues():
+        if thought.strip() and await self._continues():
             self._way = "continued"
             try:
                 reader = ReplyReader("tags", is_closed=True)
@@ -107,7 +110,8 @@ class Turn:
                 self._readers.pop()
                 self._prompts.pop()
         self._way = "reasked"
-        self._written = add_note(self._written, _CUT_OFF.format(thought.strip()))
+        note = _CUT_OFF.format(thought.strip()) if thought.strip() else _HIDDEN
+        self._written = add_note(self._written, note)
         place = None if self._known.place == "opened" else "tags"
         reader = ReplyReader(place)
         async with aclosing(self._exchange(lambda: self._answer_body(thinking=False), reader)) as deltas:
@@ -155,6 +159,12 @@ class Turn:
             reader.finish_reason = "length"
             return True
         return False
+
+    def _has_thought_all(self) -> bool:
+        """Thought, seen or hidden, took the answer's room as well: the upstream keeps no budget."""
+        reader = self._readers[-1]
+        has_answered = bool(reader.text) or any(reader.calls())
+        return self._think_tokens is not None and reader.finish_reason == "length" and not has_answered
 
     def _thought_left(self, reader: ReplyReader) -> int | None:
         """Tokens of thought until we cut; None where nothing is to be cut."""
