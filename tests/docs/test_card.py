@@ -6,7 +6,7 @@ import hashlib
 import json
 from pathlib import Path
 
-from narthex.weights.shipped import SHIPPED_NANO
+from narthex.base.paths import SHIPPED_NANO
 
 FIGURES = Path(__file__).parents[2] / "dev" / "figures"
 CARD = " ".join((SHIPPED_NANO / "README.md").read_text(encoding="utf-8").split())

@@ -8,8 +8,8 @@ import sys
 import pytest
 
 from narthex.backends.local import LocalBackend
+from narthex.base.paths import SHIPPED_NANO
 from narthex.evals import evaluate
-from narthex.weights.shipped import SHIPPED_NANO
 
 
 @pytest.fixture(scope="module")
