@@ -82,6 +82,9 @@ _TASKS = {
         Task("worlds.dials", ("dials",)),
         Task("worlds.dials-unseen", ("dials-unseen",)),
         Task("worlds.dials-reworded", ("dials-reworded",)),
+        Task("worlds.shapes", ("shapes",)),
+        Task("worlds.shapes-unseen", ("shapes-unseen",)),
+        Task("worlds.shapes-reworded", ("shapes-reworded",)),
         Task("worlds.edge", ("edge",)),
     )
 }

@@ -17,6 +17,9 @@ _WORLDS = {
     "dials": ("narthex.evals.worlds.dials", "DIALS"),
     "dials-unseen": ("narthex.evals.worlds.dials", "DIALS_UNSEEN"),
     "dials-reworded": ("narthex.evals.worlds.dials", "DIALS_REWORDED"),
+    "shapes": ("narthex.evals.worlds.shapes", "SHAPES"),
+    "shapes-unseen": ("narthex.evals.worlds.shapes", "SHAPES_UNSEEN"),
+    "shapes-reworded": ("narthex.evals.worlds.shapes", "SHAPES_REWORDED"),
     "edge": ("narthex.evals.worlds.edge", "EDGE"),
 }
 
