@@ -95,13 +95,25 @@ def _convert(value: Any, kind: Any, *, path: str) -> Any:
     if origin in (dict, Mapping):
         if not isinstance(value, Mapping):
             raise _Mismatch([f"'{path}' should be a table of keys, not {_show(value)}"])
-        return {
-            _convert(k, arguments[0], path=f"{path} (key)"): _convert(v, arguments[1], path=f"{path}.{k}")
-            for k, v in value.items()
-        }
+        return _convert_table(value, arguments, path=path)
     if isinstance(kind, type) and dataclasses.is_dataclass(kind):
         return value if isinstance(value, kind) else _read(kind, value, path=f"{path}.")
     return _convert_scalar(value, kind, path=path)
+
+
+def _convert_table(value: Mapping[Any, Any], arguments: tuple[Any, ...], *, path: str) -> dict[Any, Any]:
+    problems: list[str] = []
+    converted: dict[Any, Any] = {}
+    for key, entry in value.items():
+        try:
+            converted[_convert(key, arguments[0], path=f"{path} (key)")] = _convert(
+                entry, arguments[1], path=f"{path}.{key}"
+            )
+        except _Mismatch as mismatch:
+            problems.extend(mismatch.problems)
+    if problems:
+        raise _Mismatch(problems)
+    return converted
 
 
 def _convert_scalar(value: Any, kind: Any, *, path: str) -> Any:
