@@ -73,14 +73,20 @@ def read_reply(reply: str) -> Grounded:
 
 
 def _json_values(text: str) -> Iterator[Any]:
-    """Every JSON object or list in a text, in order, those inside another left out."""
+    """Every JSON object or list in a text, in order, those inside another left out, up to one that is cut off."""
     decoder = json.JSONDecoder(parse_constant=_no_constant)
     at = 0
     while (start := min((i for i in (text.find("{", at), text.find("[", at)) if i >= 0), default=-1)) >= 0:
         try:
             value, at = decoder.raw_decode(text, start)
             yield value
-        except (ValueError, RecursionError):
+        except json.JSONDecodeError as error:
+            if error.pos >= len(text.rstrip()) or error.msg.startswith("Unterminated"):
+                return  # what stands inside it is a part of an answer, and would pass for the whole
+            at = start + 1
+        except RecursionError:
+            return
+        except ValueError:
             at = start + 1
 
 

@@ -8,34 +8,14 @@ import pytest
 from PIL import Image
 from pydantic import Field
 
-from narthex.base.errors import ConfigError, ModelMistake
-from narthex.chat import ImagePart, TextPart
+from narthex.base.errors import ConfigError, InputError, ModelMistake
+from narthex.chat import TextPart
 from narthex.chat.boxes import Box
-from narthex.tokens.gallery import Gallery, MemoryBlobs
-from narthex.tools import tool, zoom
+from narthex.tools import TIMEOUT_S, TOOLS, Tool, get_tool, tool, zoom
+
+from .tools_helpers import Table
 
 Count = Annotated[int, Field(ge=1, description="how many")]
-
-
-class Table:
-    """A ToolContext over pictures in memory."""
-
-    def __init__(self, *pictures: Image.Image) -> None:
-        self.gallery = Gallery(MemoryBlobs())
-        self.pictures = [self.gallery.add_image(picture) for picture in pictures]
-
-    @property
-    def num_pictures(self) -> int:
-        return len(self.pictures)
-
-    def open_picture(self, index: int) -> Image.Image:
-        if not 0 <= index < len(self.pictures):
-            raise ModelMistake(f"there is no picture {index}")
-        return self.gallery.load(self.pictures[index])
-
-    def keep_picture(self, image: Image.Image) -> ImagePart:
-        self.pictures.append(self.gallery.add_image(image))
-        return self.pictures[-1]
 
 
 def quarters() -> Image.Image:
@@ -147,3 +127,60 @@ def test_a_tool_that_says_too_little_is_refused_when_it_is_defined():
     ):
         with pytest.raises(ConfigError, match=words):
             tool(function)
+
+
+def test_a_tool_says_how_long_to_wait_and_whether_to_ask_first():
+    @tool(timeout_s=3, needs_approval=True)
+    def careful(context: object) -> list[TextPart]:
+        """Does what should be asked first."""
+        return []
+
+    assert (careful.timeout_s, careful.needs_approval) == (3.0, True)
+    assert (zoom.timeout_s, zoom.needs_approval) == (TIMEOUT_S, False)
+
+
+@pytest.mark.parametrize(
+    "options", [{"timeout_s": 0}, {"timeout_s": float("inf")}, {"timeout_s": True}, {"timeout_s": "2"},
+                {"timeout_s": float("nan")}, {"needs_approval": 1}, {"needs_approval": "never"}],
+)  # fmt: skip
+def test_an_option_that_says_nothing_is_refused_when_the_tool_is_defined(options):
+    def plain(context: object) -> list[TextPart]:
+        """Does nothing."""
+        return []
+
+    with pytest.raises(ConfigError, match=f"tool plain: {next(iter(options))}"):
+        tool(**options)(plain)
+
+
+def test_a_default_or_a_type_that_no_call_could_have_is_refused_when_the_tool_is_defined():
+    def eager(context: object, times: Count = 0) -> list[TextPart]:
+        """Has a default that its own hint forbids."""
+        return []
+
+    def foreign(context: object, when: Annotated[type, Field(description="a type")]) -> list[TextPart]:
+        """Wants what JSON cannot carry."""
+        return []
+
+    with pytest.raises(ConfigError, match="times cannot be 0"):
+        tool(eager)
+    with pytest.raises(ConfigError, match="tool foreign"):
+        tool(foreign)
+
+
+def test_tools_are_found_by_name():
+    assert list(TOOLS) == ["zoom", "mark", "ground", "python"]
+    assert all(isinstance(get_tool(name), Tool) and get_tool(name).spec.name == name for name in TOOLS)
+    assert [name for name in TOOLS if TOOLS[name].needs_approval] == ["python"]
+    with pytest.raises(InputError) as caught:
+        get_tool("zom")
+    assert (caught.value.message, caught.value.hint) == ("there is no tool 'zom'", "did you mean zoom?")
+    with pytest.raises(InputError) as caught:
+        get_tool("browser")
+    assert caught.value.hint == "the tools are: zoom, mark, ground, python"
+
+
+def test_what_the_model_is_told_of_each_tool_is_complete():
+    for each in TOOLS.values():
+        properties = each.spec.parameters["properties"]
+        assert 40 < len(each.spec.description) < 400 and each.spec.parameters["additionalProperties"] is False
+        assert all("title" not in field and field["description"] for field in properties.values())
