@@ -11,6 +11,7 @@ Only the thread touches the core's queues and pages, so no event loop ever waits
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 from collections import deque
 from collections.abc import AsyncGenerator
@@ -19,7 +20,7 @@ from typing import Any, NamedTuple
 
 from narthex.base.errors import BackendError
 from narthex.base.log import get_logger
-from narthex.engine.core import EngineConfig, EngineCore
+from narthex.engine.core import EngineConfig, EngineCore, Out
 from narthex.engine.grammar import GrammarCompiler
 from narthex.engine.request import Request, TokenOut
 from narthex.engine.sequence import Sequence
@@ -45,13 +46,10 @@ class _Reader:
         self.loop, self.num_open = loop, num_open  # continuations that the engine has not ended
         self.queue: asyncio.Queue[TokenOut | BackendError] = asyncio.Queue()
 
-    def put(self, item: TokenOut | BackendError) -> bool:
-        """False where the loop is closed: nobody listens any more."""
-        try:
-            self.loop.call_soon_threadsafe(self.queue.put_nowait, item)
-        except RuntimeError:
-            return False
-        return True
+    def fail(self, error: BackendError) -> None:
+        """Where the loop is closed, nobody listens any more."""
+        with contextlib.suppress(RuntimeError):
+            self.loop.call_soon_threadsafe(self.queue.put_nowait, error)
 
 
 class TokenStream(AsyncGenerator[TokenOut]):
@@ -156,15 +154,14 @@ class Engine:
         with self._lock:
             self._end = self._end or end
             for reader in list(self._readers.values()):
-                reader.put(self._end.error())
+                reader.fail(self._end.error())
             self._readers.clear()
             self._lock.notify()
 
     def _work(self) -> None:
         try:
             while self._take_in():
-                for number, token in self.core.step():
-                    self._hand_out(number, token)
+                self._hand_out(self.core.step())
         except BaseException as error:
             log.exception("the engine failed")
             self._stop(_End(f"the engine failed: {error}", "its log holds the details; start it again"))
@@ -182,13 +179,26 @@ class Engine:
                 self.core.cancel(item)
         return self._end is None
 
-    def _hand_out(self, number: int, token: TokenOut) -> None:
-        reader = self._readers.get(number)
-        if reader is None:
-            return
-        reader.num_open -= token.finish_reason is not None
-        if not reader.num_open:
-            self._readers.pop(number, None)
-        if not reader.put(token):
-            log.debug("request %d was asked for by an event loop that has ended", number)
-            self._forget(number)
+    def _hand_out(self, outs: list[Out]) -> None:
+        """Give every reader its tokens, waking each event loop once."""
+        of_loop: dict[asyncio.AbstractEventLoop, list[tuple[int, _Reader, TokenOut]]] = {}
+        for number, token in outs:
+            reader = self._readers.get(number)
+            if reader is None:
+                continue
+            reader.num_open -= token.finish_reason is not None
+            if not reader.num_open:
+                self._readers.pop(number, None)
+            of_loop.setdefault(reader.loop, []).append((number, reader, token))
+        for loop, items in of_loop.items():
+            try:
+                loop.call_soon_threadsafe(_deliver, items)
+            except RuntimeError:  # it is closed
+                log.debug("%d requests were asked for by an event loop that has ended", len(items))
+                for number, _, _ in items:
+                    self._forget(number)
+
+
+def _deliver(items: list[tuple[int, _Reader, TokenOut]]) -> None:
+    for _, reader, token in items:
+        reader.queue.put_nowait(token)
