@@ -18,13 +18,15 @@ class TurnRequest:
 
     `think_tokens` (the mark that ends the thought among them) and `answer_tokens` bound this turn (None: what the
     context leaves); `deadline_s` counts from now. `seed` None: dice of their own on every turn. `answer_schema` is a
-    JSON schema that the reply's text is to satisfy (thought and calls are free of it). Set `stop`, and the turn ends
-    within a second with what it has, its usage counted. Turns of different `tenant`s share nothing that is kept.
+    JSON schema that the reply's text is to satisfy (thought and calls are free of it). `may_call` False: the tools stay
+    in the prompt, but no call is wanted any more. Set `stop`, and the turn ends within a second with what it has, its
+    usage counted. Turns of different `tenant`s share nothing that is kept.
     """
 
     messages: tuple[Message, ...]
     load_image: Callable[[ImagePart], Image.Image]
     tools: tuple[ToolSpec, ...] = ()
+    may_call: bool = True
     thinking: bool = False
     think_tokens: int | None = None
     answer_tokens: int | None = None

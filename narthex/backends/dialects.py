@@ -37,6 +37,7 @@ class Dialect(NamedTuple):
     counts_always: bool = False  # `usage` in every chunk, where asked
     has_cache_salt: bool = False
     schema_with_tools: bool = False  # a schema binds the answer and leaves calls free
+    has_field: bool = False  # thought never comes in the content
     may_continue: bool = True  # an assistant's message, where asked; found out when needed
 
     @property
@@ -61,10 +62,10 @@ DIALECTS: dict[str, Dialect] = {
         Dialect("ollama", "effort", "effort", ("none", "low", "medium", "high"), may_continue=False),
         Dialect(
             "openai", "effort", "effort", ("none", "minimal", "low", "medium", "high", "xhigh"),
-            limit="max_completion_tokens", schema_with_tools=True, may_continue=False,
+            limit="max_completion_tokens", schema_with_tools=True, has_field=True, may_continue=False,
         ),
-        Dialect("anthropic", "thinking", "thinking", may_continue=False),
-        Dialect("deepseek", "thinking", "thinking", may_continue=False),
+        Dialect("anthropic", "thinking", "thinking", has_field=True, may_continue=False),
+        Dialect("deepseek", "thinking", "thinking", has_field=True, may_continue=False),
     )
 }  # fmt: skip
 

@@ -6,10 +6,10 @@ import json
 import secrets
 import threading
 import time
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 
@@ -17,10 +17,10 @@ from narthex.backends.base import TurnDelta, TurnEnd, TurnRequest, TurnUsage
 from narthex.backends.confidence import Confidence
 from narthex.backends.watch import Interrupted, Watch
 from narthex.base.devices import pick_device
-from narthex.base.errors import ContextOverflowError, WeightsError
+from narthex.base.errors import ContextOverflowError, InputError, WeightsError
 from narthex.chat import answer_reserve
 from narthex.engine import Engine, EngineConfig, Request, Sampling, ThinkBudget, TokenOut
-from narthex.engine.grammar import Grammar, GrammarCompiler, Matcher
+from narthex.engine.grammar import Grammar, GrammarCompiler, Matcher, with_bounded_space
 from narthex.model import Transformer, count_parameters
 from narthex.tokens import ChatFormat, Prompt, ReplyDelta
 from narthex.weights import open_model
@@ -48,6 +48,7 @@ class LocalBackend:
         """Without `grammars`, answers cannot be held to a schema."""
         self.name, self.model, self.chat = name, model, chat
         self.context_tokens = model.config.text.max_position_embeddings
+        self.grammars = grammars
         self.engine = Engine(model, EngineConfig(cache_tokens=_cache_tokens(model)), grammars)
         self.max_parallel = self.engine.core.config.max_running
         self._active_parameters = count_parameters(model)[1]
@@ -149,7 +150,7 @@ class _Reply:
         self._seed = (seed + len(prompt.ids)) % _SEEDS
         self._num_thought = self._num_answer = self._num_cached = 0
         self._is_stopped = self._is_cancelled = False
-        self._grammar = None if request.answer_schema is None else _answer_grammar(request)
+        self._grammar = None if request.answer_schema is None else _answer_grammar(request, backend.grammars)
         self._confidence = Confidence()
 
     async def stream(self) -> AsyncGenerator[TurnDelta]:
@@ -264,27 +265,32 @@ def _shown(found: list[ReplyDelta], confidence: float | None = None) -> Iterator
             yield TurnDelta(delta.kind, delta.text, confidence)
 
 
-def _answer_grammar(request: TurnRequest) -> Grammar:
+def _answer_grammar(request: TurnRequest, grammars: GrammarCompiler | None) -> Grammar:
     """The schema; where there are tools, or else calls of them, in any of the shapes that models write.
 
-    A call's arguments are free here: the tools check them, and tell the model in words that it can learn from.
+    Arguments are held to their tool's schema where a grammar can be made of it; else the tool's own check tells the
+    model what is wrong.
     """
-    schema = json.dumps(request.answer_schema)
-    if not request.tools:
-        return Grammar("json_schema", schema)
-    names = [tool.name for tool in request.tools]
-    call = {
-        "type": "object",
-        "properties": {"name": {"enum": names}, "parameters": {"type": "object"}},
-        "required": ["name", "parameters"],
-        "additionalProperties": False,
-    }
+    if not (request.tools and request.may_call) or grammars is None:
+        return Grammar("json_schema", json.dumps(request.answer_schema))
+    bound = _calls_or_answer(request, [tool.parameters for tool in request.tools])
+    try:
+        grammars.compile(bound)
+    except InputError:
+        return _calls_or_answer(request, [{"type": "object"}] * len(request.tools))
+    return bound
+
+
+def _calls_or_answer(request: TurnRequest, arguments: Sequence[Mapping[str, Any]]) -> Grammar:
     marked = r"/(<tool_call>|<function=|\[[A-Za-z_][A-Za-z_0-9.]*\()(.|\n)*/"
-    lines = (
+    numbers = range(len(request.tools))
+    lines = [
         "start: answer | call (BREAK call)* | MARKED",
-        f"answer: %json {schema}",
-        f"call: %json {json.dumps(call)}",
-        r"BREAK: /\n+/",
-        f"MARKED: {marked}",
-    )
-    return Grammar("lark", "\n".join(lines))
+        f"answer: %json {json.dumps(with_bounded_space(request.answer_schema))}",
+        "call: " + " | ".join(f"call_{number}" for number in numbers),
+    ]
+    for number, tool, schema in zip(numbers, request.tools, arguments, strict=True):
+        head = ('"{" SPACE "\\"name\\":" SPACE ' + json.dumps(f'"{tool.name}",') + ' SPACE "\\"parameters\\":" SPACE')
+        lines.append(f'call_{number}: {head} arguments_{number} SPACE "}}"')
+        lines.append(f"arguments_{number}: %json {json.dumps(with_bounded_space(dict(schema)))}")
+    return Grammar("lark", "\n".join([*lines, r"BREAK: /\n+/", "SPACE: / ?/", f"MARKED: {marked}"]))

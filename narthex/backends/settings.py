@@ -199,6 +199,12 @@ def needs_certificates(urls: Sequence[str]) -> bool:
     return any(url.startswith("https://") for url in urls)
 
 
+def is_in_the_clear(url: str) -> bool:
+    """Whether what is sent there can be read on the way: not encrypted, and not to this machine."""
+    host = urlsplit(url).hostname or ""
+    return url.startswith("http://") and host not in ("localhost", "::1") and not host.startswith("127.")
+
+
 def _check_positive(settings: Any, *names: str) -> None:
     wrong = [name for name in names if not getattr(settings, name) > 0]
     if wrong:

@@ -10,7 +10,8 @@ from contextlib import aclosing, asynccontextmanager
 from narthex.backends.base import TurnDelta, TurnEnd, TurnRequest, TurnUsage
 from narthex.backends.dialects import DIALECTS
 from narthex.backends.probe import ServedModel, choose_model, list_models
-from narthex.backends.settings import Settings, UpstreamSettings, find_upstream
+from narthex.backends.settings import Settings, UpstreamSettings, find_upstream, is_in_the_clear
+from narthex.backends.think_tags import ThoughtPlace
 from narthex.backends.upstream_http import UpstreamHttp
 from narthex.backends.upstream_request import Known
 from narthex.backends.upstream_turn import Turn
@@ -122,6 +123,8 @@ def open_upstream(name_or_url: str, settings: Settings, *, model: str | None = N
     """
     chosen = find_upstream(name_or_url, settings)
     wanted = model or chosen.model
+    if chosen.key_env and any(is_in_the_clear(url) for url in chosen.urls):
+        log.warning("%s: the API key goes over the network in the clear; use https", name_or_url)
     served = _ask(chosen, wanted)
     name = wanted or served.id
     dialect = chosen.dialect if chosen.dialect != "auto" else served.dialect or "plain"
@@ -132,10 +135,11 @@ def open_upstream(name_or_url: str, settings: Settings, *, model: str | None = N
     if context_tokens is None:
         log.info("%s: a context of %d tokens is assumed; say context_tokens otherwise", name, ASSUMED_CONTEXT_TOKENS)
     spoken = DIALECTS[dialect]
+    place: ThoughtPlace | None = "field" if spoken.has_field else None
     return UpstreamBackend(
         Known(
             chosen, name, spoken._replace(efforts=chosen.efforts or spoken.efforts), context_tokens,
-            place=None if chosen.thought == "auto" else chosen.thought,
+            place=place if chosen.thought == "auto" else chosen.thought,
             continues=False if chosen.continues is None and not spoken.may_continue else chosen.continues,
         )
     )

@@ -33,7 +33,7 @@ from narthex.base.log import get_logger
 
 log = get_logger(__name__)
 
-MAX_REPLY_BYTES = 256 * 2**20  # of one stream: a token with log-probabilities takes some hundred bytes
+MAX_REPLY_BYTES = 64 * 2**20  # of one stream: a token with log-probabilities takes some hundred bytes
 MAX_ERROR_BYTES = 64 * 1024
 MAX_BACKOFF_S = 8.0
 MAX_RETRY_AFTER_S = 60.0  # who is told to wait longer is told so at once

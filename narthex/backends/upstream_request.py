@@ -28,7 +28,11 @@ _OPTIONAL = (
     "temperature",
 )  # fmt: skip
 _BUDGET_FIELDS = ("thinking_token_budget", "thinking_budget_tokens", "custom_params", "thinking", "reasoning_effort")
-_LIMITS = ("max_tokens", "max_completion_tokens")
+# These a server may also refuse for their values, which is for whoever set them to know.
+_SAMPLING = ("seed", "top_p", "temperature")
+_UNKNOWN = re.compile(
+    r"not support|unsupported|unknown|unrecogni|not (allowed|permitted)|unexpected|extra", re.IGNORECASE
+)
 _REFUSALS = (400, 422)
 _OVERFLOW = re.compile(
     r"context_length_exceeded|exceed_context_size|maximum context length|context (size|window|length)|"
@@ -89,6 +93,8 @@ class Known:
         for name in _OPTIONAL:
             if name not in body or not re.search(rf"\b{name}\b", failure.message):
                 continue
+            if name in _SAMPLING and not _UNKNOWN.search(failure.message):
+                continue
             level, levels = body[name], self.dialect.efforts
             if name == "reasoning_effort" and level in levels and len(levels) > 1:
                 self.dialect = self.dialect._replace(efforts=tuple(known for known in levels if known != level))
@@ -116,7 +122,7 @@ class Known:
             # The turns of a run share a seed, and are not to repeat each other's luck.
             body["seed"] = (request.seed + len(request.messages)) % _SEEDS
         if limit is not None:
-            body[self.limit_field] = limit
+            body[self.limit_field] = max(1, limit)
         if request.tools:
             body["tools"] = write_tools(request.tools)
         if request.wants_confidence:

@@ -36,6 +36,8 @@ class Watch:
 
     async def wait(self, work: Awaitable[T], timeout_s: float | None = None) -> T:
         """What `work` comes to. Abandoned, it is cancelled. Raises: Interrupted; TimeoutError; what `work` raises."""
+        if self._stopped is None and self._until is None and timeout_s is None:
+            return await work
         task: asyncio.Future[T] = asyncio.ensure_future(work)
         left_s = None if self._until is None else max(0.0, self._until - time.monotonic())
         limits = [limit for limit in (timeout_s, left_s) if limit is not None]

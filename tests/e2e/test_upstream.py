@@ -158,6 +158,43 @@ class TestRequests:
         assert ("response_format" in with_tools) == has_field
         assert (json.dumps(SCHEMA) in str(with_tools["messages"][0]["content"])) != has_field
 
+    @pytest.mark.parametrize(
+        "name", ["stream_options", "response_format", "logprobs", "seed", "temperature", "cache_salt"]
+    )
+    async def test_fields_that_are_refused_are_left_out_from_then_on(self, name, caplog):
+        def script(body):
+            return Reply(status=400, error=f"Unknown parameter: '{name}'.") if name in body else ANSWER
+
+        asked = asks(answer_schema=SCHEMA, wants_confidence=True, seed=1, tenant="a")
+        with served(script, dialect="vllm") as (backend, server), caplog.at_level(logging.WARNING):
+            for _ in range(2):
+                assert (await turn(backend, asked))[1].text == ANSWER.text
+        assert [name in body for body in server.bodies] == [True, False, False] and f"'{name}'" in caplog.text
+        in_words = json.dumps(SCHEMA) in server.bodies[1]["messages"][0]["content"]
+        assert in_words == (name == "response_format"), "a schema is asked for one way or the other"
+
+    async def test_a_value_that_is_refused_is_told(self):
+        with served(Reply(status=400, error="temperature must be at most 2")) as (backend, server):
+            with pytest.raises(BackendError, match="temperature must be at most 2"):
+                await turn(backend, asks(temperature=9.0))
+        assert len(server.bodies) == 1
+
+    async def test_the_limit_goes_by_the_name_it_is_asked_by(self):
+        def script(body):
+            wrong = "Unsupported parameter: 'max_tokens'. Use 'max_completion_tokens' instead."
+            return Reply(status=400, error=wrong) if "max_tokens" in body else ANSWER
+
+        with served(script) as (backend, server):
+            for _ in range(2):
+                await turn(backend, asks(answer_tokens=9))
+        assert [body.get("max_completion_tokens") for body in server.bodies] == [None, 9, 9]
+
+    async def test_a_server_that_refuses_everything_is_left_in_peace(self):
+        names = "stream_options logprobs seed temperature cache_salt response_format unsupported max_completion_tokens"
+        with served(Reply(status=400, error=names)) as (backend, server), pytest.raises(BackendError):
+            await turn(backend, asks(answer_schema=SCHEMA, seed=1, answer_tokens=5))
+        assert len(server.bodies) <= 16
+
     async def test_tenants_get_salts_and_extra_fields_join(self):
         extra = {"top_k": 5, "chat_template_kwargs": {"x": 1}}
         with served(ANSWER, dialect="vllm", extra_body=extra, extra_headers={"x-team": "a"}) as (backend, server):

@@ -339,6 +339,13 @@ class TestSecrets:
         told = [format_error(caught.value), repr(caught.value), caplog.text, repr(backend.known), repr(vars(backend))]
         assert not any(KEY in text for text in told) and "key_env" in caught.value.hint
 
+    @pytest.mark.parametrize(("url", "warns"), [("http://10.0.0.5:1", True), ("http://127.0.0.1:1", False),
+                             ("http://localhost:1", False), ("https://10.0.0.5:1", False)])  # fmt: skip
+    def test_a_key_in_the_clear_is_warned_of(self, keyed, caplog, url, warns):
+        settings = UpstreamSettings(url=url, model="m", dialect="plain", context_tokens=9, **keyed)
+        open_upstream("it", Settings({"it": settings}))
+        assert ("in the clear" in caplog.text) == warns
+
     def test_a_missing_or_odd_one_is_told_before_anything_is_asked(self, monkeypatch):
         monkeypatch.delenv("FAKE_KEY", raising=False)
         with pytest.raises(ConfigError, match="FAKE_KEY is not set"), served(ANSWER, key_env="FAKE_KEY"):
