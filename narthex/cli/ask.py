@@ -110,6 +110,8 @@ def command(
     pictures = add_pictures(session.gallery, image or [])
     asked = session.question(text, pictures, require_text(system, "the system prompt") if system else None)
     warn_of_refusals(chosen, approve is not None, tools, stage.warn)
+    if go_on and upstream is None and session.manner.upstream is not None:
+        stage.warn(f"this conversation is with {session.manner.upstream}, and goes on there")
     reached = reach(session.manner, device)
     request = turn_request(
         session, asked, options, tools=tools, approve=approver(chosen, stage), ceiling=reached.ceiling, is_kept=is_kept
@@ -167,13 +169,11 @@ class Reached(NamedTuple):
 
 def reach(manner: Manner, device: str | None) -> Reached:
     """Open the model here, or the way to one behind a server. Raises: WeightsError, ConfigError, InputError."""
-    from narthex.backends.settings import load_settings
+    from narthex.backends.settings import load_settings, open_upstream
 
     settings = load_settings()
     if manner.upstream is None:
         return Reached(open_backend(manner.model, device), settings.ceiling)
-    from narthex.backends.upstream import open_upstream
-
     return Reached(open_upstream(manner.upstream, settings, model=manner.model), settings.ceiling)
 
 
@@ -229,10 +229,12 @@ async def answer(
     from narthex.tokens.gallery import Gallery
 
     options = request.options
+    _say_ceiling(request, warn)
     events = run(
-        request.conversation, request.mode, _budget(request, warn), backend, request.tools,
+        request.conversation, request.mode, options.budget(), backend, request.tools,
         gallery=Gallery(request.blobs), seed=options.seed, temperature=options.temperature or 0.0,
         top_p=1.0 if options.top_p is None else options.top_p, approve=request.approve, folder=request.folder,
+        ceiling=request.ceiling,
     )  # fmt: skip
     seen: list[Event] = []
     async with aclosing(kept(events, request.blobs, warn, request.turn) if save else events) as stream:
@@ -247,19 +249,14 @@ async def answer(
     return Finished(first, last, seen)
 
 
-def _budget(request: Request, warn: Callable[[str], None]) -> Budget:
-    """What was asked for, lowered to the settings' ceiling; what is lowered so is said."""
-    from narthex.reason import DEFAULTS
-
-    wanted = request.options.budget()
+def _say_ceiling(request: Request, warn: Callable[[str], None]) -> None:
+    """Say which of the limits that were asked for the settings lower."""
     if request.ceiling is None:
-        return wanted
-    allowed = wanted.filled_from(DEFAULTS[request.mode]).lowered_to(request.ceiling)
-    for name, value in wanted.model_dump(exclude_none=True).items():
-        limit = getattr(allowed, name)
-        if limit != value:
-            warn(f"{name} is {limit}, not {value}: the settings allow no more")
-    return allowed
+        return
+    ceiling = request.ceiling.model_dump(exclude_none=True)
+    for name, value in request.options.budget().model_dump(exclude_none=True).items():
+        if ceiling.get(name, value) < value:
+            warn(f"{name} is {ceiling[name]:g}, not {value:g}: the settings allow no more")
 
 
 def _as_error(event: RunFailed) -> NarthexError:

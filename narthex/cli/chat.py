@@ -274,7 +274,9 @@ class Chat:
         if not self.lines.is_terminal:
             return
         session = self.session
-        self._say(f"{self.reached.backend.name}, {session.manner.mode}; !help lists the commands, Ctrl-D leaves")
+        where = f" at {session.manner.upstream}" if session.manner.upstream is not None else ""
+        name = self.reached.backend.name + where
+        self._say(f"{name}, {session.manner.mode}; !help lists the commands, Ctrl-D leaves")
         if session.num_turns:
             turns = f"{session.num_turns} turn{'' if session.num_turns == 1 else 's'}"
             self._say(f"going on after {turns}; the last one:")

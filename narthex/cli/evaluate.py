@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from narthex.base.errors import InputError
-from narthex.cli.choices import AsJson, DeviceName, ModelName
+from narthex.cli.choices import AsJson, DeviceName, MaxThink, ModelName, UpstreamName
 from narthex.cli.inputs import parse_options
 
 if TYPE_CHECKING:
@@ -28,16 +28,15 @@ def command(
         str | None, typer.Option("--seed", metavar="S", help="Which items; another seed, fresh ones. Default: 1.")
     ] = None,
     model: ModelName = None,
-    max_think: Annotated[
-        str | None, typer.Option("--max-think", metavar="N", help="At most N tokens of thought an item.")
-    ] = None,
+    upstream: UpstreamName = None,
+    max_think: MaxThink = None,
     option: Annotated[
         list[str] | None,
         typer.Option(
             "--option",
             "-o",
             metavar="KEY VALUE",
-            help="Again for more: temperature, think_tokens, answer_tokens, tool_calls, wall_s.",
+            help="Again for more: temperature, think_tokens, answer_tokens, agents, rounds, tool_calls, wall_s.",
         ),
     ] = None,
     device: DeviceName = None,
@@ -48,7 +47,8 @@ def command(
 ) -> None:
     """Measure a model on a task whose answers are known exactly. Ctrl-C ends it with a report of what is done."""
     from narthex.chat import parse_mode
-    from narthex.cli.ask import open_backend
+    from narthex.cli.ask import check_manner, reach
+    from narthex.cli.session import Manner
     from narthex.evals import evaluate, get_task
 
     # The cheap refusals come before the model is opened.
@@ -57,12 +57,14 @@ def command(
     options = parse_options(option or (), seed=seed, max_think=max_think)
     if options.top_p is not None:
         raise InputError("an evaluation has no top_p", hint="leave it out; temperature can be set")
+    manner = Manner(model=model, upstream=upstream)
+    check_manner(manner, options, device)
     report = evaluate(
         task,
         modes,
         limit=limit,
         seed=DEFAULT_SEED if options.seed is None else options.seed,
-        backend=open_backend(model, device),
+        backend=reach(manner, device).backend,
         temperature=options.temperature or 0.0,
         budget=options.budget(),
         progress=_progress(),
