@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 MAX_SOURCE_CHARACTERS = 64 * 1024
 # A tenth to a half of llguidance's defaults. The worst of some fifty hostile sources took 0.2 s to compile.
 MAX_COMPILE_FUEL, MAX_STEP_FUEL, MAX_STEP_ITEMS = 500_000, 100_000, 20_000
+MAX_KEPT_GRAMMARS = 32
+WHITE_SPACE = r"\n? {0,24}"  # a line's end and its indentation
 MAX_LEXER_STATES, MAX_GRAMMAR_SYMBOLS = 25_000, 100_000
 
 
@@ -63,7 +65,7 @@ class Matcher:
 
 
 class GrammarCompiler:
-    """Makes matchers for one vocabulary. Thread-safe: it changes nothing after construction."""
+    """Makes matchers for one vocabulary. Thread-safe: two threads may at worst compile the same grammar twice."""
 
     def __init__(self, tokenizer_json: str, *, vocab_size: int, stop_ids: tuple[int, ...]) -> None:
         """Raises: InputError when llguidance cannot read the tokenizer."""
@@ -74,6 +76,7 @@ class GrammarCompiler:
             self._tokenizer = llguidance.LLTokenizer(tokenizer_json, n_vocab=vocab_size, eos_token=list(stop_ids))
         except (ValueError, RuntimeError) as error:
             raise InputError(f"tokenizer.json serves no grammars: {first_line(error)}") from error
+        self._compiled: dict[Grammar, Matcher] = {}
         self._limits = llguidance.LLParserLimits(
             initial_lexer_fuel=MAX_COMPILE_FUEL,
             step_lexer_fuel=MAX_STEP_FUEL,
@@ -84,7 +87,18 @@ class GrammarCompiler:
         )
 
     def compile(self, grammar: Grammar) -> Matcher:
-        """Raises: InputError for what is too large, malformed, unsatisfiable or too much work."""
+        """A matcher at its beginning; agents of one question ask for one grammar, so those compiled lately are copied.
+
+        Raises: InputError for what is too large, malformed, unsatisfiable or too much work.
+        """
+        found = self._compiled.get(grammar)
+        if found is None:
+            found = self._compiled[grammar] = self._compile(grammar)
+            while len(self._compiled) > MAX_KEPT_GRAMMARS:
+                self._compiled.pop(next(iter(self._compiled)), None)
+        return found.copy()
+
+    def _compile(self, grammar: Grammar) -> Matcher:
         if len(grammar.source) > MAX_SOURCE_CHARACTERS:
             raise InputError(
                 f"the {grammar.kind} has {len(grammar.source):,} characters; {MAX_SOURCE_CHARACTERS:,} are allowed"
@@ -110,7 +124,17 @@ class GrammarCompiler:
         schema = json.loads(grammar.source)  # llguidance would paste the text as it is into a larger document
         if not isinstance(schema, dict | bool):
             raise ValueError("a schema is an object, or true or false")
-        return make.grammar_from_json_schema(json.dumps(schema))
+        return make.grammar_from_json_schema(json.dumps(with_bounded_space(schema)))
+
+
+def with_bounded_space(schema: Any) -> Any:
+    """The schema with an end to the white space between its parts: a weak model would write nothing else.
+
+    A schema that says itself what it wants ("x-guidance") stays as it is.
+    """
+    if not isinstance(schema, dict) or "x-guidance" in schema:
+        return schema
+    return {**schema, "x-guidance": {"whitespace_pattern": WHITE_SPACE}}
 
 
 def first_line(error: object) -> str:

@@ -188,6 +188,7 @@ class Agent:
             messages=self.conversation.messages,
             load_image=self.desk.gallery.load,
             tools=(*(tool.spec for tool in settings.tools), *settings.caller_tools),
+            may_call=self.desk.purse.calls > 0,
             thinking=settings.thinking,
             think_tokens=think_left,
             answer_tokens=budget.answer_tokens,
