@@ -51,7 +51,7 @@ END_OF_MULTI = "!end"
 
 def command(
     conversation: Annotated[
-        str | None, typer.Argument(metavar="[ID]", help="With -c: which one; the beginning of its id is enough.")
+        str | None, typer.Argument(metavar="ID", help="With -c: which one; the beginning of its id is enough.")
     ] = None,
     go_on: Annotated[
         bool, typer.Option("--continue", "-c", help="Go on with the last conversation, or with ID.")

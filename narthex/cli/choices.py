@@ -6,8 +6,6 @@ from typing import Annotated
 
 import typer
 
-MODES_HELP = "instant, thinking or contemplating."
-
 ModelName = Annotated[
     str | None, typer.Option("--model", "-m", metavar="NAME|FOLDER", help="The model to ask. Default: narthex-nano.")
 ]
@@ -16,11 +14,21 @@ UpstreamName = Annotated[
     str | None,
     typer.Option("--upstream", metavar="NAME|URL", help="Ask a server instead: one of your settings, or an address."),
 ]
-ModeName = Annotated[str | None, typer.Option("--mode", metavar="MODE", help=f"{MODES_HELP} Default: thinking.")]
+ModeName = Annotated[
+    str | None,
+    typer.Option(
+        "--mode", metavar="MODE", help="instant, thinking or contemplating. Default: thinking; with -c, as before."
+    ),
+]
 SystemPrompt = Annotated[str | None, typer.Option("--system", "-s", metavar="TEXT", help="A system prompt.")]
 ToolNames = Annotated[
     list[str] | None,
-    typer.Option("--tool", "-T", metavar="NAME", help="A tool beside those of the mode; again for more."),
+    typer.Option(
+        "--tool",
+        "-T",
+        metavar="NAME",
+        help="A tool beside those of the mode: zoom, mark, ground or python; again for more.",
+    ),
 ]
 ApproveChoice = Annotated[
     str | None,

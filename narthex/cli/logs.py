@@ -26,7 +26,7 @@ _QUESTION_COLUMNS = 40
 
 def command(
     action: Annotated[
-        str | None, typer.Argument(metavar="[on|off|path]", help="Without one: how things stand, and the last runs.")
+        str | None, typer.Argument(metavar="on|off|path", help="Without one: how things stand, and the last runs.")
     ] = None,
     count: Annotated[int, typer.Option("--count", "-n", metavar="N", help="How many runs to list.")] = DEFAULT_COUNT,
     as_json: AsJson = False,

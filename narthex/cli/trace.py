@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 def command(
     run: Annotated[
-        str | None, typer.Argument(metavar="[RUN]", help="The beginning of its id is enough. Default: the last run.")
+        str | None, typer.Argument(metavar="RUN", help="The beginning of its id is enough. Default: the last run.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
