@@ -85,6 +85,9 @@ _TASKS = {
         Task("worlds.shapes", ("shapes",)),
         Task("worlds.shapes-unseen", ("shapes-unseen",)),
         Task("worlds.shapes-reworded", ("shapes-reworded",)),
+        Task("worlds.tables", ("tables",)),
+        Task("worlds.tables-unseen", ("tables-unseen",)),
+        Task("worlds.tables-reworded", ("tables-reworded",)),
         Task("worlds.edge", ("edge",)),
     )
 }

@@ -20,6 +20,12 @@ _WORLDS = {
     "shapes": ("narthex.evals.worlds.shapes", "SHAPES"),
     "shapes-unseen": ("narthex.evals.worlds.shapes", "SHAPES_UNSEEN"),
     "shapes-reworded": ("narthex.evals.worlds.shapes", "SHAPES_REWORDED"),
+    "tables": ("narthex.evals.worlds.tables", "TABLES"),
+    "tables-unseen": ("narthex.evals.worlds.tables", "TABLES_UNSEEN"),
+    "tables-reworded": ("narthex.evals.worlds.tables", "TABLES_REWORDED"),
+    "forms": ("narthex.evals.worlds.forms", "FORMS"),
+    "forms-unseen": ("narthex.evals.worlds.forms", "FORMS_UNSEEN"),
+    "forms-reworded": ("narthex.evals.worlds.forms", "FORMS_REWORDED"),
     "edge": ("narthex.evals.worlds.edge", "EDGE"),
 }
 

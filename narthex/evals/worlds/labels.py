@@ -28,6 +28,7 @@ _FULL_NAMES = frozenset((
 # "A bar", "I cannot": words, not letters that name something.
 _WORD_A_OR_I = re.compile(r"\b[AI]\s+(?!(?:reads|is|shows|has|and|or|with|because|at)\b)(?=[a-z])")
 _LONE_LETTER = re.compile(r"(?<![A-Za-z'\u2019])[A-Z](?![A-Za-z'\u2019])")
+_QUANTITY = re.compile(r"\d[\d.,]*\s*[A-Za-z°%]+")  # "20 W" names no W
 _YEAR = re.compile(r"(?<!\d)(?:20|['\u2019])?(\d\d)(?!\d)")
 
 
@@ -39,7 +40,7 @@ def family_of(label: str) -> str:
 def named_labels(answer: str, family: str) -> set[str]:
     """Which labels of a family an answer names; months and days also in full, years also with their century."""
     if family == "letter":
-        text = _WORD_A_OR_I.sub("", answer.strip())
+        text = _WORD_A_OR_I.sub("", _QUANTITY.sub("", answer).strip())
         return {text[0].upper()} if len(text.strip(".! ")) == 1 else set(_LONE_LETTER.findall(text))
     if family == "year":
         return {f"'{digits}" for digits in _YEAR.findall(answer)}
