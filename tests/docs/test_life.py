@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PAGES = ["README.md", "CONTRIBUTING.md", "docs/life-of-a-question.md"]
+PAGES = ["README.md", "CONTRIBUTING.md", "docs/life-of-a-question.md", "docs/modes.md"]
 
 # A path in backticks: with a slash, or with one of our endings.
 _PATH = re.compile(r"`(\.?[\w.-]+(?:/[\w.-]+)*/?)`")
