@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from narthex.engine.pages import CHUNKED, GLOBAL
-from narthex.engine.rows import Rows, Span
+from narthex.engine.rows import Rows, Span, attend_part, merge
 from narthex.engine.sequence import Sequence
 from narthex.model.attention import softmax_attention, visible
 from narthex.model.config import TextConfig
@@ -72,8 +72,8 @@ class _Segment(NamedTuple):
 
     start: int
     stop: int
-    seen: Span
-    mask_TS: Tensor | None  # None: causal
+    seen: Span | None  # what came before; with a mask, the new tokens too
+    mask_TS: Tensor | None
 
 
 class _View(NamedTuple):
@@ -118,12 +118,20 @@ class PagedMemory:
         out_NHK = torch.zeros_like(q_NHK, memory_format=torch.contiguous_format)
         if view.rows is not None:
             out_NHK.flatten(1)[: self._num_rows] = view.rows.attend(q_NHK[: self._num_rows], cache)
-        for start, stop, seen, mask_TS in view.segments:
-            k_1GSK, v_1GSK = seen.of(cache).transpose(1, 2).chunk(2, dim=1)
-            q_1HTK = q_NHK[None, start:stop].transpose(1, 2)
-            out_1HTK = softmax_attention(q_1HTK, k_1GSK, v_1GSK, mask=mask_TS, causal=mask_TS is None)
-            out_NHK[start:stop] = out_1HTK[0].transpose(0, 1)
+        for segment in view.segments:
+            part = slice(segment.start, segment.stop)
+            out_1HTK = self._attend_segment(segment, q_NHK[None, part].transpose(1, 2), new_NGK[None, part], cache)
+            out_NHK[part] = out_1HTK[0].transpose(0, 1)
         return out_NHK.flatten(1)
+
+    def _attend_segment(self, segment: _Segment, q_1HTK: Tensor, new_1TGK: Tensor, cache: Tensor) -> Tensor:
+        """(1, H, T, K) -> the same. Past and new tokens are two parts of one softmax: neither needs a mask."""
+        if segment.mask_TS is None:
+            own = attend_part(q_1HTK, new_1TGK, is_causal=True)
+            return own.out_BHTK if segment.seen is None else merge(own, attend_part(q_1HTK, segment.seen.of(cache)))
+        assert segment.seen is not None
+        k_1GSK, v_1GSK = segment.seen.of(cache).transpose(1, 2).chunk(2, dim=1)
+        return softmax_attention(q_1HTK, k_1GSK, v_1GSK, mask=segment.mask_TS, causal=False)
 
     def _view(self, kind: int, kept: KeptRows) -> _View:
         rows = self._kept_rows(kind, kept) if self._num_rows else None
@@ -134,8 +142,10 @@ class PagedMemory:
             # Every new token of one work lies in one chunk or later; what the first of them sees, begins its chunk.
             first = 0 if chunk is None else sequence.num_computed // chunk * chunk
             pages_P, offset = sequence.pages[kind, first // size : -(-stop // size)], first % size
-            seen = Span(pages_P, offset, stop - first, size, device)
             mask = self._mask(sequence.num_computed, stop, first, chunk)
+            length = (stop if mask is not None else sequence.num_computed) - first
+            last = -(-(offset + length) // size)
+            seen = Span(pages_P[:last], offset, length, size, device) if length else None
             segments.append(_Segment(start, start + work.num_tokens, seen, mask))
             new = np.arange(sequence.num_computed - first, stop - first) + offset
             slots.append(torch.from_numpy(pages_P[new // size] * size + new % size).to(device))
@@ -156,11 +166,11 @@ class PagedMemory:
         return rows
 
     def _mask(self, start: int, stop: int, first: int, chunk: int | None) -> Tensor | None:
-        """None where plain causal order over the same keys says it all."""
-        if first == start and (chunk is None or stop - first <= chunk):
+        """Which of first..stop the new tokens see; None where that is all of the past, and of themselves in order."""
+        device = self._pages.device
+        if device.type == "cpu" and (chunk is None or stop - first <= chunk):
             return None
-        queries = torch.arange(start, stop, device=self._pages.device)
-        return visible(queries, torch.arange(first, stop, device=self._pages.device), chunk)
+        return visible(torch.arange(start, stop, device=device), torch.arange(first, stop, device=device), chunk)
 
 
 def _stop(work: Work) -> int:

@@ -49,28 +49,33 @@ def gather(cache: Tensor, pages_P: Tensor, size: int) -> Tensor:
 
 
 class Attended(NamedTuple):
-    """A part of a softmax: its own result (B, G, T, K), and the logarithm of its denominator (B, G, T)."""
+    """A part of a softmax: its own result (B, H, T, K), and the logarithm of its denominator (B, H, T)."""
 
-    out_BGTK: Tensor
-    weight_BGT: Tensor
+    out_BHTK: Tensor
+    weight_BHT: Tensor
 
 
-def attend_part(q_BGTK: Tensor, kv_BSGK: Tensor, mask: Tensor | None = None) -> Attended:
-    """Attention over some of the keys; `kv` holds G keys and then G values, the mask is added to the scores."""
+def attend_part(
+    q_BHTK: Tensor, kv_BSGK: Tensor, mask: Tensor | None = None, *, is_causal: bool = False
+) -> Attended:
+    """Attention over some of the keys; `kv` holds G keys and then G values, the mask is added to the scores.
+
+    Away from a CPU, H must be G and nothing be causal.
+    """
     k_BGSK, v_BGSK = kv_BSGK.transpose(1, 2).chunk(2, dim=1)
-    if q_BGTK.device.type == "cpu":
-        found = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(q_BGTK, k_BGSK, v_BGSK, attn_mask=mask)
-        return Attended(*found)
-    scores = (q_BGTK * q_BGTK.shape[-1] ** -0.5).float() @ k_BGSK.float().transpose(-1, -2)
+    if q_BHTK.device.type == "cpu":
+        flash = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
+        return Attended(*flash(q_BHTK, k_BGSK, v_BGSK, is_causal=is_causal, attn_mask=mask))
+    scores = (q_BHTK * q_BHTK.shape[-1] ** -0.5).float() @ k_BGSK.float().transpose(-1, -2)
     scores = scores if mask is None else scores + mask
-    weight_BGT = scores.logsumexp(-1)
-    return Attended(((scores - weight_BGT[..., None]).exp() @ v_BGSK.float()).to(q_BGTK.dtype), weight_BGT)
+    weight_BHT = scores.logsumexp(-1)
+    return Attended(((scores - weight_BHT[..., None]).exp() @ v_BGSK.float()).to(q_BHTK.dtype), weight_BHT)
 
 
 def merge(one: Attended, other: Attended) -> Tensor:
     """The softmax over both parts' keys."""
-    share_BGT1 = (other.weight_BGT - one.weight_BGT).sigmoid()[..., None]
-    return torch.lerp(one.out_BGTK, other.out_BGTK, share_BGT1.to(one.out_BGTK.dtype))
+    share_BHT1 = (other.weight_BHT - one.weight_BHT).sigmoid()[..., None]
+    return torch.lerp(one.out_BHTK, other.out_BHTK, share_BHT1.to(one.out_BHTK.dtype))
 
 
 class _Row(NamedTuple):
@@ -126,7 +131,7 @@ class _Unit:
             found = gather(cache, self._pages_Q, self._size)
             own = attend_part(q_DGhK, found.view(len(q_DGhK), -1, *cache.shape[1:]), self._mask_D11S)
         if self._shared is None:
-            return own.out_BGTK
+            return own.out_BHTK
         q_1GTK = q_DGhK.transpose(0, 1).flatten(1, 2)[None]
         out_1GTK, weight_1GT = attend_part(q_1GTK, self._shared.of(cache))
         by_row = (len(q_DGhK), -1)
