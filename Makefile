@@ -5,7 +5,7 @@ SEED ?=
 ARGS ?=
 export SEED
 
-.PHONY: demo test check lint
+.PHONY: demo test check lint bench soak
 
 demo:
 	@$(PYTHON) scripts/run.py demo
@@ -18,3 +18,9 @@ check:
 
 lint:
 	@$(PYTHON) scripts/run.py lint
+
+bench:
+	@$(PYTHON) scripts/run.py bench -- $(ARGS)
+
+soak:
+	@$(PYTHON) scripts/run.py soak -- $(ARGS)

@@ -1,12 +1,14 @@
-"""Set up and run: `python3 scripts/run.py demo | test | check | lint`. Needs Python >= 3.11 and nothing else.
+"""Set up and run: `python3 scripts/run.py demo | test | check | lint | bench | soak`. Needs Python >= 3.11 alone.
 
     demo    a fresh panel, a question about it, the answer        (SEED=n draws another)
     test    the tests that take minutes
     check   all tests, slow ones too, and lint
     lint    ruff and mypy
+    bench   tokens a second beside transformers and llama.cpp (installs llama.cpp, which compiles for minutes)
+    soak    30 minutes of 64 clients on one engine
 
 It makes .venv beside this folder, installs Narthex there, and remembers what it installed: while pyproject.toml stays
-as it is, later calls start at once. What stands after `--` goes to pytest.
+as it is, later calls start at once. What stands after `--` goes to pytest, to the benchmark or to the soak.
 """
 
 from __future__ import annotations
@@ -44,14 +46,19 @@ def main() -> int:
     use_new_enough_python()
     os.chdir(ROOT)
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["demo", "test", "check", "lint"])
-    parser.add_argument("more", nargs="*", help="after --: arguments for pytest")
+    parser.add_argument("what", choices=["demo", "test", "check", "lint", "bench", "soak"])
+    parser.add_argument("more", nargs="*", help="after --: arguments for pytest, the benchmark or the soak")
     options = parser.parse_args()
     if options.what == "demo":
         seed = chosen_seed()
         set_up(extra=None)
         return run("-m", "narthex.cli", "demo", "--seed", str(seed))
+    if options.what == "bench":
+        set_up(extra="dev,bench")
+        return run("bench/decode.py", *options.more)
     set_up(extra="dev")
+    if options.what == "soak":
+        return run("bench/soak.py", *options.more)
     if options.what == "test":
         return run_tests("-m", "not slow and not gpu", *options.more)
     linted = lint()
@@ -119,7 +126,8 @@ def is_installed(wanted: dict[str, str | None]) -> bool:
     try:
         done = json.loads(STAMP.read_text(encoding="utf-8"))
         same = done["pyproject"] == wanted["pyproject"]
-        return bool(same and PYTHON.is_file() and wanted["extra"] in (None, done["extra"]))
+        has_all = set((wanted["extra"] or "").split(",")) <= {"", *(done["extra"] or "").split(",")}
+        return bool(same and PYTHON.is_file() and has_all)
     except (OSError, ValueError, KeyError, TypeError):
         return False
 
@@ -147,7 +155,9 @@ def make_venv() -> None:
 def say_what_is_fetched(extra: str | None) -> None:
     places = ("lib/python*/site-packages", "Lib/site-packages")
     has_torch = any(any(VENV.glob(f"{place}/torch-*.dist-info")) for place in places)
-    rest_mb = RUNTIME_MB + (DEV_MB if extra == "dev" else 0)
+    rest_mb = RUNTIME_MB + (DEV_MB if extra else 0)
+    if extra and "bench" in extra:
+        say("llama.cpp comes as source and is compiled: that takes minutes, a C++ compiler and CMake.")
     if has_torch:
         say(f"Installing Narthex into {VENV.name}: up to about {rest_mb} MB to fetch; torch is there already.")
         return
