@@ -1,4 +1,4 @@
-"""`narthex demo`: a panel drawn just now, a question about it, two answers, and who is right."""
+"""`narthex demo`: a panel drawn just now, a question about it, an answer in every mode, and who is right."""
 
 from __future__ import annotations
 
@@ -24,10 +24,11 @@ if TYPE_CHECKING:
     from narthex.chat import Event, ImagePart, Mode
     from narthex.cli.ask import Finished
     from narthex.cli.keeping import RunBlobs
-    from narthex.cli.show import Teller
+    from narthex.cli.stage import Stage
     from narthex.evals.worlds import Item
 
 WORLD = "panels"
+MODES: tuple[Mode, ...] = ("instant", "thinking", "contemplating")
 MAX_TRIES = 1000  # four items in ten are what is looked for
 LOOK_COLUMNS = 40  # a look holds little, and the answer should stay on the same screen
 
@@ -46,7 +47,7 @@ def command(
     model: ModelName = None,
     device: DeviceName = None,
 ) -> None:
-    """Draw a panel that no training saw, ask about its fine print in Thinking and in Instant, and judge both."""
+    """Draw a panel that no training saw, ask about its fine print in every mode, and judge each answer."""
     from rich.console import Console
 
     from narthex.cli.ask import open_backend
@@ -58,7 +59,7 @@ def command(
     path = save_picture(draw, number)
     console = Console(file=sys.stdout, highlight=False, soft_wrap=True)
     _introduce(console, draw, number, path, backend)
-    asyncio.run(_answer_twice(console, draw.item, path, backend))
+    asyncio.run(_answer_in_each_mode(console, draw.item, path, backend))
     _go_on(console, draw.item, path, number)
 
 
@@ -122,18 +123,18 @@ def model_view(backend: Backend, picture: Image.Image) -> Image.Image | None:
     return Image.fromarray(geometry.cut(picture).pixels[0].transpose(1, 2, 0))
 
 
-async def _answer_twice(console: Console, item: Item, path: Path, backend: Backend) -> None:
+async def _answer_in_each_mode(console: Console, item: Item, path: Path, backend: Backend) -> None:
     from narthex.cli.keeping import RunBlobs
-    from narthex.cli.show import Teller, ledger_line
+    from narthex.cli.show import ledger_line
+    from narthex.cli.stage import Stage
     from narthex.evals.worlds import get_world
 
     world = get_world(item.world)
-    modes: tuple[Mode, ...] = ("thinking", "instant")
-    for mode in modes:
+    for mode in MODES:
         console.print(f"[bold]{mode.capitalize()}[/bold]")
-        teller = Teller(sys.stdout, sys.stdout)
-        blobs = RunBlobs(teller.warn)
-        show = _Shower(console, teller, blobs, backend)
+        stage = Stage(sys.stdout, sys.stdout)
+        blobs = RunBlobs(stage.warn)
+        show = _Shower(console, stage, blobs, backend, shows_looks=mode != "contemplating")
         found = await _ask(item, path, mode, backend, show, blobs)
         said = " ".join(found.end.answer.split())
         if world.check(item, found.end.answer):
@@ -150,21 +151,24 @@ async def _ask(item: Item, path: Path, mode: Mode, backend: Backend, show: _Show
 
     picture = Gallery(blobs).add_bytes(path.read_bytes())
     conversation = Conversation(messages=(Message.of("user", item.question, picture),))
-    return await answer(Request(conversation, mode, Options(), blobs), backend, show, show.teller.warn, save=True)
+    return await answer(Request(conversation, mode, Options(), blobs), backend, show, show.stage.warn, save=True)
 
 
 class _Shower:
     """Shows a run, and each look as the model sees it; the last line is the judge's to write."""
 
-    def __init__(self, console: Console, teller: Teller, blobs: RunBlobs, backend: Backend) -> None:
-        self.console, self.teller, self.blobs, self.backend = console, teller, blobs, backend
+    def __init__(
+        self, console: Console, stage: Stage, blobs: RunBlobs, backend: Backend, *, shows_looks: bool
+    ) -> None:
+        self.console, self.stage, self.blobs, self.backend = console, stage, blobs, backend
+        self.shows_looks = shows_looks
 
     def __call__(self, event: Event) -> None:
         if event.type == "run_finished":
-            self.teller.end_line()
+            self.stage.close()
             return
-        self.teller.show(event)
-        if event.type == "tool_finished":
+        self.stage.show(event)
+        if event.type == "tool_finished" and self.shows_looks:
             for part in event.parts:
                 if part.type == "image":
                     self._show_look(part)

@@ -122,5 +122,5 @@ def test_eval_prints_the_object_of_the_design(narthex, tiny_model):
 def test_demo_draws_asks_and_judges(narthex, tiny_model, environment):
     done = narthex("demo", "--seed", "11", "-m", str(tiny_model))
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("exact answer: ") == 2 and "seed 11" in done.stdout
+    assert done.stdout.count("exact answer: ") == 3 and "seed 11" in done.stdout
     assert (home_of(environment) / "demo-11.png").is_file()

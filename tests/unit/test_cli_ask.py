@@ -90,17 +90,15 @@ def test_a_pipe_alone_is_the_question_and_instant_does_not_think(answering, monk
 
 
 @pytest.mark.parametrize("is_right", [True, False])
-def test_the_demo_judges_both_answers_against_the_exact_one(answering, capsys, home, is_right):
+def test_the_demo_judges_every_answer_against_the_exact_one(answering, capsys, home, is_right):
     item = draw_item(7).item
     assert (item.kind, item.legible) == ("read", False)
     answering(lambda request: Said(text=item.answer if request.thinking == is_right else "nothing"))
     assert main(["demo", "--seed", "7"]) == 0
     out = capsys.readouterr().out
     verdicts = re.findall(r"^(right|wrong) \(exact answer: (.*?)\)", out, re.MULTILINE)
-    assert verdicts == [
-        ("right" if is_right else "wrong", item.answer),
-        ("wrong" if is_right else "right", item.answer),
-    ]
+    thinking, instant = ("right", "wrong") if is_right else ("wrong", "right")
+    assert verdicts == [(each, item.answer) for each in (instant, thinking, thinking)]
     assert item.question in out and "seed 7" in out and "\x1b" not in out
     with Image.open(home / "demo-7.png") as picture:
         assert picture.size == item.picture.size
