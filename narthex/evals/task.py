@@ -88,6 +88,9 @@ _TASKS = {
         Task("worlds.tables", ("tables",)),
         Task("worlds.tables-unseen", ("tables-unseen",)),
         Task("worlds.tables-reworded", ("tables-reworded",)),
+        Task("worlds.forms", ("forms",)),
+        Task("worlds.forms-unseen", ("forms-unseen",)),
+        Task("worlds.forms-reworded", ("forms-reworded",)),
         Task("worlds.edge", ("edge",)),
     )
 }

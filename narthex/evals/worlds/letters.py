@@ -1,4 +1,4 @@
-"""Which lone letters an answer names, for worlds whose things are labelled with letters; and whether it says "none"."""
+"""Which lone letters, or how many of something, an answer names; and whether it says "none"."""
 
 from __future__ import annotations
 
@@ -11,6 +11,18 @@ _WORD_A_OR_I = re.compile(
 )
 _UNIT_LETTER = re.compile(r"(\d)\s*(?:°C|°F|[VAWLCFs])(?![A-Za-z])")
 _NONE = re.compile(r"\b(no|not|none|nothing|absent|missing|without|isn't|doesn't|cannot|can't)\b", re.IGNORECASE)
+
+NUMBER_WORDS = {
+    "no": "0", "none": "0", "zero": "0", "one": "1", "two": "2", "three": "3", "four": "4", "five": "5", "six": "6",
+    "seven": "7", "eight": "8", "nine": "9", "ten": "10", "eleven": "11", "twelve": "12", "thirteen": "13",
+    "fourteen": "14",
+}  # fmt: skip
+
+
+def counts_in(text: str) -> set[int]:
+    """The whole numbers a text states, in figures or words; after an equals sign only what follows counts."""
+    words = re.findall(r"[a-z]+|\d+", text.lower().rsplit("=", 1)[-1])
+    return {int(found) for word in words if (found := NUMBER_WORDS.get(word, word)).isdigit()}
 
 
 def letters_in(text: str) -> list[str]:

@@ -24,6 +24,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from narthex.evals.worlds.item import Answer, Item, Kind, Look, Split, Step, stream
+from narthex.evals.worlds.letters import NUMBER_WORDS
 from narthex.evals.worlds.shape_scene import (
     COLOURS,
     FORMS,
@@ -97,9 +98,7 @@ _NUMBER_HELD = ("What is printed on the {c} {f}?", "Tell me the figure on the {c
 
 _SAME_WORDS = {
     "round": "circle", "disc": "circle", "disk": "circle", "rectangle": "square", "upper": "top", "above": "top",
-    "lower": "bottom", "below": "bottom", "plus": "cross", "rhombus": "diamond", "no": "0", "none": "0", "zero": "0",
-    "one": "1", "two": "2", "three": "3", "four": "4", "five": "5", "six": "6", "seven": "7", "eight": "8", "nine": "9",
-    "ten": "10", "eleven": "11", "twelve": "12", "thirteen": "13", "fourteen": "14",
+    "lower": "bottom", "below": "bottom", "plus": "cross", "rhombus": "diamond", **NUMBER_WORDS,
 }  # fmt: skip
 _NUMBER_FORM = re.compile(r"(?<![\w.])\d+(?:\.\d+)?")
 _Words = tuple[tuple[str, ...], tuple[str, ...]]

@@ -111,6 +111,22 @@ def _hashable(trace: tuple[Step, ...]) -> tuple[Step, ...]:
     return trace
 
 
+def _drawn_px(size: int) -> float:
+    """Drawn pixels a du, for a picture of `size` pixels."""
+    return size * (2 if size <= _SMOOTH_UP_TO else 1) / SIDE_DU
+
+
+def _run(text: str, face: str, size_du: float, px: float) -> Run:
+    return text_run(text, face, max(6, round(size_du * px)))
+
+
+def text_size(text: str, face: str, size_du: float, picture_size: int) -> tuple[float, float]:
+    """Width and height in du of a line's ink, as a sheet of `picture_size` pixels sets it."""
+    px = _drawn_px(picture_size)
+    run = _run(text, face, size_du, px)
+    return run.width / px, run.height / px
+
+
 class Sheet:
     """A square drawing in progress. All coordinates and lengths are du; `angle` turns the finished picture."""
 
@@ -118,7 +134,7 @@ class Sheet:
         self.size, self.angle, self.ground = size, angle, ground
         self._scale = 2 if size <= _SMOOTH_UP_TO else 1
         side = size * self._scale
-        self.px = side / SIDE_DU  # drawn pixels a du
+        self.px = _drawn_px(size)
         self.picture = Image.new("RGB", (side, side), ground)
         self.draw = ImageDraw.Draw(self.picture)
         self._glyphs: list[tuple[str, float, float, float]] = []
@@ -173,11 +189,7 @@ class Sheet:
 
     def measure(self, text: str, face: str, size: float) -> tuple[float, float]:
         """Width and height of a line's ink in du, as `text` would set it."""
-        run = self._run(text, face, size)
-        return run.width / self.px, run.height / self.px
-
-    def _run(self, text: str, face: str, size: float) -> Run:
-        return text_run(text, face, max(6, round(size * self.px)))
+        return text_size(text, face, size, self.size)
 
     def text(
         self, text: str, face: str, size: float, x: float, y: float, ink: Colour, anchor: Point = (0.0, 0.0),
@@ -188,7 +200,7 @@ class Sheet:
         anchor: which part of the ink stands at (x, y), (0, 0) the top left and (0.5, 0.5) the middle; by_baseline: y is
         the baseline.
         """
-        run = self._run(text, face, size)
+        run = _run(text, face, size, self.px)
         left = round(x * self.px - anchor[0] * run.width)
         top = round(y * self.px - (run.baseline if by_baseline else anchor[1] * run.height))
         px = self.px
