@@ -12,8 +12,9 @@ import stat
 from pathlib import Path
 from typing import NamedTuple
 
+from narthex.tools.warden import walk
+
 MAX_FILES = 4000  # looked at; a folder may hold half as many (`sandbox.Limits.files`)
-MAX_DEPTH = 8
 _PLAIN = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
 _FOLDER = _PLAIN | getattr(os, "O_DIRECTORY", 0)
 
@@ -27,24 +28,12 @@ class Stamp(NamedTuple):
 
 
 def stamps(folder: Path) -> dict[str, Stamp]:
-    """Every plain file below `folder` by its path in it, except what is hidden."""
-    found: dict[str, Stamp] = {}
-    for path, folders, files, fd in os.fwalk(folder):
-        inside = os.path.relpath(path, folder)
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        if inside.count(os.sep) + 1 >= MAX_DEPTH:
-            folders.clear()
-        for name in files:
-            if name.startswith("."):
-                continue
-            with contextlib.suppress(OSError):
-                now = os.stat(name, dir_fd=fd, follow_symlinks=False)
-                if stat.S_ISREG(now.st_mode):
-                    where = os.path.normpath(os.path.join(inside, name))
-                    found[where] = Stamp(now.st_ino, now.st_size, now.st_ctime_ns)
-        if len(found) > MAX_FILES:
-            break
-    return found
+    """Every plain file below `folder` by its path in it, except what is hidden. Raises: OSError."""
+    return {
+        path: Stamp(found.st_ino, found.st_size, found.st_ctime_ns)
+        for _, _, path, found in walk(str(folder), MAX_FILES)
+        if stat.S_ISREG(found.st_mode) and not path.startswith(".") and "/." not in path
+    }
 
 
 def changed(before: dict[str, Stamp], after: dict[str, Stamp]) -> list[str]:

@@ -20,7 +20,7 @@ from narthex.tools import harvest, sandbox
 from narthex.tools.contract import ToolContext, tool
 
 MAX_PICTURES, MAX_FILES = 8, 16  # that come back from one run; more than that is no answer but a mess
-MAX_FILE_BYTES, MAX_PIXELS = 8 * 2**20, 40_000_000
+MAX_FILE_BYTES, MAX_PIXELS = 8 * 2**20, 16_000_000  # each; all of a run are in memory at once
 MAX_GIVEN = 8
 _PICTURES = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
 _NAME_CHARS = 100

@@ -12,6 +12,7 @@ import contextlib
 import ctypes
 import functools
 import importlib.util
+import itertools
 import json
 import os
 import shutil
@@ -24,7 +25,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from narthex.base.errors import UserError
-from narthex.tools import prelude, warden
+from narthex.tools import leave_root, prelude, warden
 
 LANDLOCK_ABI = 6  # the first that keeps signals and abstract sockets inside (Linux 6.12)
 SANDBOX_USER = 60999  # owns nothing anywhere: between systemd's ranges, below what it hands out
@@ -148,8 +149,9 @@ async def run(
     report_in, report_out = os.pipe()
     try:
         spec = _spec(folder, limits, guards, report_out)
+        first = str((warden if spec["become"] is None else leave_root).__file__)
         process = await asyncio.create_subprocess_exec(
-            _interpreter(), "-I", "-B", warden.__file__, json.dumps(spec),
+            _interpreter(), "-I", "-B", first, json.dumps(spec),
             stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE, cwd="/",
             env=_warden_environment(guards), start_new_session=True, pass_fds=(report_out,),
         )  # fmt: skip
@@ -158,6 +160,8 @@ async def run(
         stdout, stderr = await _follow(process, len(told).to_bytes(8, "big") + told, limits)
         report = _read_report(report_in)
     finally:
+        with contextlib.suppress(OSError):
+            mend(folder)
         os.close(report_in)
         if report_out >= 0:
             os.close(report_out)
@@ -287,16 +291,65 @@ def _owner(guards: frozenset[str]) -> int | None:
 
 
 def prepare(folder: Path, guards: frozenset[str] = GUARDS) -> None:
-    """Make the folder and its hidden home; as root, both become the sandbox's user's with all in them."""
+    """Make the folder and its hidden home; as root, both become the sandbox's user's with all in them.
+
+    What is there may have been left by code that meant to be in the way, so nothing is reached by following a link.
+    """
     owner = _owner(guards)
-    for place in (folder, folder / HOME, folder / HOME / "tmp"):
-        place.mkdir(mode=0o700, parents=place == folder, exist_ok=True)
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    mend(folder)
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        home = _own_folder(HOME, fd)
+        os.close(_own_folder("tmp", home))
+        os.close(home)
+        if owner is not None:
+            os.chown(fd, owner, owner)
+    finally:
+        os.close(fd)
     if owner is None:
         return
-    for _, folders, files, fd in os.fwalk(folder):
-        os.chown(fd, owner, owner)
-        for name in folders + files:
-            found = os.stat(name, dir_fd=fd, follow_symlinks=False)
-            # What is the user's already keeps its times; what has another name elsewhere is not ours to give away.
-            if found.st_uid != owner and (not stat.S_ISREG(found.st_mode) or found.st_nlink == 1):
-                os.chown(name, owner, owner, dir_fd=fd, follow_symlinks=False)
+    for inside, name, _, found in warden.walk(str(folder)):
+        # What is the user's already keeps its times; what has another name elsewhere is not ours to give away.
+        if found.st_uid != owner and (not stat.S_ISREG(found.st_mode) or found.st_nlink == 1):
+            os.chown(name, owner, owner, dir_fd=inside, follow_symlinks=False)
+
+
+def _own_folder(name: str, inside: int) -> int:
+    """A descriptor of the real folder `name` in the one open as `inside`, made in place of whatever else it is."""
+    try:
+        return os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=inside)
+    except FileNotFoundError:
+        pass
+    except (NotADirectoryError, OSError):  # a link is either, by system
+        with contextlib.suppress(FileNotFoundError, IsADirectoryError):
+            os.unlink(name, dir_fd=inside)
+    with contextlib.suppress(FileExistsError):
+        os.mkdir(name, 0o700, dir_fd=inside)
+    return os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=inside)
+
+
+def mend(folder: Path) -> None:
+    """Make a folder one that can be walked again: code can leave folders in it that nobody may list, or chains of
+    them that are deeper than any walk goes (those move to the top, as `deep-1` and so on). Raises: OSError."""
+    top = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        num_moved = 1
+        while num_moved:
+            num_moved = 0
+            for inside, name, path, found in warden.walk(str(folder)):
+                if not stat.S_ISDIR(found.st_mode):
+                    continue
+                if found.st_mode & 0o700 != 0o700:  # before the walk goes into it
+                    fd = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_DIRECTORY, dir_fd=inside)
+                    try:
+                        os.chmod(f"/proc/self/fd/{fd}", stat.S_IMODE(found.st_mode) | 0o700)
+                    finally:
+                        os.close(fd)
+                if path.count("/") == warden.MAX_DEPTH:
+                    taken = set(os.listdir(top))
+                    free = next(f"deep-{n}" for n in itertools.count(1) if f"deep-{n}" not in taken)
+                    os.rename(name, free, src_dir_fd=inside, dst_dir_fd=top)
+                    num_moved += 1
+    finally:
+        os.close(top)

@@ -2,7 +2,7 @@
 
 It stands between Narthex and code that a model wrote. Sandlock supervises system calls from within the process that
 started the command, and whoever it starts is ended with it; so neither is done in the process that holds the model.
-As root it first takes the place that its user may enter, then becomes that user, and only then starts anything.
+Where Narthex is root, `leave_root` goes first, and the warden is somebody who owns nothing.
 
 Run as `python -I warden.py SPEC` (see `Spec`): the standard library and sandlock only. On standard input come eight
 bytes of length and the code; after that, the end of input means that Narthex is gone, and all is ended.
@@ -12,18 +12,23 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import itertools
 import json
 import os
 import signal
+import stat
 import sys
 import threading
 import time
-from typing import Any, TypedDict
+from collections.abc import Iterator
+from typing import Any, NamedTuple, TypedDict
 
+MAX_DEPTH = 32  # of folders in folders; deeper ones are no work but a trap for whoever has to walk them
+MAX_UNSEEN = 8  # deleted files that are held by mappings alone: their size cannot be seen, so few may be
 POLL_S = 0.05  # how late a limit on memory, disk or time can bind
 _KILL_S = 5.0  # a process that is not gone by then hangs in the kernel; nobody can end it
+_FOLDER = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
 _SUBREAPER = 36  # PR_SET_CHILD_SUBREAPER: what is left of the command comes to the warden, not to init
-_NEW_MOUNTS, _PRIVATE, _BIND = 0x00020000, 0x40000 | 0x4000, 0x1000  # CLONE_NEWNS; MS_PRIVATE | MS_REC; MS_BIND
 
 # What Landlock does not rule on and no code of a model needs: rights, owners and times of files by path (they change
 # outside the folder too), memory that no limit counts, signs of other processes, and what only widens the kernel's
@@ -37,7 +42,7 @@ DENIED = {
     "others": (
         "pidfd_open pidfd_getfd pidfd_send_signal process_madvise process_mrelease process_vm_readv kcmp prlimit64 "
         "setrlimit setpriority ioprio_set sched_setaffinity sched_setscheduler sched_setparam sched_setattr "
-        "migrate_pages move_pages"
+        "migrate_pages move_pages mq_unlink"
     ),
     "kernel": (
         "chroot inotify_init inotify_init1 fanotify_init syslog mq_open acct quotactl clock_settime clock_adjtime "
@@ -48,7 +53,7 @@ DENIED = {
 
 
 class Spec(TypedDict):
-    """What the warden is told. Paths are absolute and without links; `become` is None where root is not to be left."""
+    """What the warden is told. Paths are absolute and without links; `become` is for `leave_root` alone."""
 
     command: list[str]
     folder: str
@@ -82,6 +87,24 @@ def descendants(pid: int) -> list[int]:
         below = children.get(waiting.pop(), [])
         found.extend(below)
         waiting.extend(below)
+    return found
+
+
+def near_descendants(pid: int) -> list[int]:
+    """As `descendants`, from the kernel's own lists: far cheaper, but one that has just moved may be missed."""
+    found: list[int] = []
+    waiting = [pid]
+    try:
+        while waiting:
+            parent = waiting.pop()
+            for thread in os.listdir(f"/proc/{parent}/task") if os.path.exists(f"/proc/{parent}/task") else []:
+                with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+                    with open(f"/proc/{parent}/task/{thread}/children", encoding="ascii") as file:
+                        below = [int(child) for child in file.read().split()]
+                    found.extend(below)
+                    waiting.extend(below)
+    except OSError:
+        return descendants(pid)
     return found
 
 
@@ -123,19 +146,26 @@ class Watch:
         self.ended: str | None = None
         self.began = time.monotonic()
         self._reaped_s = _reaped_s()
+        # A folder that is over its limits already may be tidied up, but not grow.
+        now = disk_use(spec["folder"], [], sys.maxsize - 1)
+        self._most_bytes = max(spec["disk_bytes"], now.num_bytes if now else 0)
+        self._most_files = max(spec["files"], now.num_files if now else 0)
 
     def run(self) -> None:
-        while self.ended is None:
-            self.ended = self._passed()
-            if self.ended is None:
-                time.sleep(POLL_S)
-        end_below(os.getpid())
+        try:
+            while self.ended is None:
+                self.ended = self._passed()
+                if self.ended is None:
+                    time.sleep(POLL_S)
+        finally:  # whatever blinds the watch ends the run
+            self.ended = self.ended or "signal"
+            end_below(os.getpid())
 
     def _passed(self) -> str | None:
         spec, guards = self.spec, self.spec["guards"]
         if "time" in guards and time.monotonic() - self.began > spec["wall_s"]:
             return "time"
-        living = descendants(os.getpid())
+        living = near_descendants(os.getpid())
         if "processes" in guards and len(living) > 2 * spec["processes"]:  # sandlock says no first; zombies count here
             return "processes"
         if "time" in guards and self.cpu_s(living) > spec["cpu_s"]:
@@ -143,10 +173,10 @@ class Watch:
         if "memory" in guards and _memory_bytes(living, spec["memory_bytes"]) > spec["memory_bytes"]:
             return "memory"
         if "disk" in guards:
-            used_bytes, num_files = disk_use(spec["folder"], living)
-            if num_files > spec["files"]:
+            use = disk_use(spec["folder"], living, self._most_files)
+            if use is None or use.num_files > self._most_files:
                 return "files"
-            if used_bytes > spec["disk_bytes"]:
+            if use.num_bytes > self._most_bytes or use.num_unseen > MAX_UNSEEN:
                 return "disk"
         return None
 
@@ -182,20 +212,65 @@ def _memory_bytes(living: list[int], limit: int) -> int:
     return shared
 
 
-def disk_use(folder: str, living: list[int]) -> tuple[int, int]:
-    """(bytes, files) of a folder, and of files that are deleted but still open in one of the processes."""
+class Found(NamedTuple):
+    """A name in a folder: `fd` is the folder's, open while the walk is there; `path` is for people."""
+
+    fd: int
+    name: str
+    path: str
+    stat: os.stat_result
+
+
+def walk(folder: str, most: int = sys.maxsize) -> Iterator[Found]:
+    """The first `most` names below `folder` down to MAX_DEPTH, links not followed, a folder before what it holds.
+
+    Raises: OSError for a folder that cannot be listed; what vanishes meanwhile is passed over.
+    """
+    yield from itertools.islice(_walk("", os.open(folder, _FOLDER)), most)
+
+
+def _walk(inside: str, fd: int) -> Iterator[Found]:
+    try:
+        for name in os.listdir(fd):
+            try:
+                found = os.stat(name, dir_fd=fd, follow_symlinks=False)
+                path = f"{inside}{name}"
+                yield Found(fd, name, path, found)
+                if not stat.S_ISDIR(found.st_mode) or path.count("/") >= MAX_DEPTH:
+                    continue
+                below = os.open(name, _FOLDER, dir_fd=fd)
+            except FileNotFoundError:
+                continue
+            yield from _walk(f"{path}/", below)
+    finally:
+        os.close(fd)
+
+
+class Use(NamedTuple):
+    """What a folder takes. `num_unseen` deleted files are held by mappings alone, and their size is not known."""
+
+    num_bytes: int
+    num_files: int
+    num_unseen: int
+
+
+def disk_use(folder: str, living: list[int], most: int) -> Use | None:
+    """What a folder takes, with files that are deleted but still held by one of the processes.
+
+    None where it cannot be told: a folder in it that may not be listed, or one too deep.
+    """
     known: dict[tuple[int, int], int] = {}
-    num_folders = 0
-    with contextlib.suppress(OSError):
-        for _, folders, files, fd in os.fwalk(folder):
-            num_folders += len(folders)
-            for name in files:
-                with contextlib.suppress(OSError):
-                    found = os.stat(name, dir_fd=fd, follow_symlinks=False)
-                    known[found.st_dev, found.st_ino] = found.st_blocks * 512
-            if len(known) + num_folders > 100_000:
-                break
+    num_files = 0
+    try:
+        for _, _, path, found in walk(folder, most + 1):
+            num_files += 1
+            known[found.st_dev, found.st_ino] = found.st_blocks * 512
+            if path.count("/") >= MAX_DEPTH:
+                return None
+    except OSError:
+        return None
     home = os.stat(folder).st_dev
+    mapped: set[tuple[int, int]] = set()
     for pid in living:
         with contextlib.suppress(OSError):
             for name in os.listdir(f"/proc/{pid}/fd"):
@@ -203,67 +278,13 @@ def disk_use(folder: str, living: list[int]) -> tuple[int, int]:
                     found = os.stat(f"/proc/{pid}/fd/{name}")
                     if found.st_dev == home and found.st_nlink == 0:
                         known[found.st_dev, found.st_ino] = found.st_blocks * 512
-    return sum(known.values()), len(known) + num_folders
-
-
-def blocked_at(path: str) -> str | None:
-    """The first folder on the way to `path` that a stranger may not pass, or None."""
-    steps = [path]
-    while steps[-1] != "/":
-        steps.append(os.path.dirname(steps[-1]))
-    for step in reversed(steps[1:]):
-        if not os.stat(step).st_mode & 0o001:
-            return step
-    return None
-
-
-def open_the_way(paths: list[str]) -> None:
-    """In a view of the file system of this process's own, put an empty folder over each one that a stranger may not
-    pass, with nothing in it but the way to `paths`. Nobody else sees a change. Raises: OSError."""
-    blocked: dict[str, list[str]] = {}
-    for path in paths:
-        if (gate := blocked_at(path)) is not None:
-            blocked.setdefault(gate, []).append(path)
-    if not blocked:
-        return
-    libc = ctypes.CDLL(None, use_errno=True)
-
-    def call(name: str, *arguments: Any) -> None:
-        if getattr(libc, name)(*arguments) != 0:
-            raise OSError(ctypes.get_errno(), f"{name}: {os.strerror(ctypes.get_errno())}")
-
-    call("unshare", _NEW_MOUNTS)
-    call("mount", None, b"/", None, ctypes.c_ulong(_PRIVATE), None)
-    for gate, wanted in blocked.items():
-        held = {path: os.open(path, os.O_PATH) for path in wanted}
-        call("mount", b"narthex", os.fsencode(gate), b"tmpfs", ctypes.c_ulong(6), b"mode=755,size=1m")  # nosuid, nodev
-        for path, fd in sorted(held.items()):
-            if os.path.exists(path):  # inside one that is back already
-                continue
-            os.makedirs(path if _is_folder(fd) else os.path.dirname(path), mode=0o755, exist_ok=True)
-            if not _is_folder(fd):
-                os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o644))
-            call("mount", b"/proc/self/fd/%d" % fd, os.fsencode(path), None, ctypes.c_ulong(_BIND), None)
-        for fd in held.values():
-            os.close(fd)
-
-
-def _is_folder(fd: int) -> bool:
-    return os.stat(f"/proc/self/fd/{fd}").st_mode & 0o170000 == 0o040000
-
-
-def become_user(spec: Spec) -> None:
-    """Leave root for good: this process starts anew as the user `spec["become"]`. Does not return."""
-    user = spec["become"]
-    open_the_way([spec["folder"], *spec["readable"]])
-    with open(__file__, encoding="utf-8") as file:
-        source = file.read()  # that user may not be able to read this file
-    left = json.dumps({**spec, "become": None})
-    leave = ["--bounding-set=-all", "--inh-caps=-all", "--ambient-caps=-all", "--no-new-privs", "--clear-groups"]
-    who = [f"--reuid={user}", f"--regid={user}"]
-    os.chdir("/")
-    command = [spec["setpriv"], *who, *leave, "--", sys.executable, "-I", "-B", "-c", source, left]
-    os.execv(command[0], command)
+        with contextlib.suppress(OSError), open(f"/proc/{pid}/maps", encoding="utf-8", errors="replace") as file:
+            for line in file:
+                if line.endswith("(deleted)\n"):
+                    device, inode = line.split(None, 5)[3:5]
+                    major, minor = device.split(":")
+                    mapped.add((os.makedev(int(major, 16), int(minor, 16)), int(inode)))
+    return Use(sum(known.values()), num_files, len(mapped - known.keys()))
 
 
 def policy(spec: Spec) -> dict[str, Any]:
@@ -369,8 +390,6 @@ def main() -> None:
     spec: Spec = json.loads(sys.argv[1])
     sys.path[:0] = spec["modules"]
     try:
-        if spec["become"] is not None:
-            become_user(spec)
         os.set_inheritable(spec["report_fd"], False)  # it is ours, not the command's
         report = supervise(spec)
     except Exception as error:

@@ -25,7 +25,7 @@ from PIL import Image
 
 from narthex.base.errors import ModelMistake
 from narthex.chat import FilePart, ImagePart, TextPart
-from narthex.tools import prelude, python, sandbox, warden
+from narthex.tools import leave_root, prelude, python, sandbox, warden
 from narthex.tools.sandbox import GUARDS, Limits, Outcome, SandboxError
 
 PROBLEM = sandbox.sandbox_problem()
@@ -250,6 +250,15 @@ async def test_a_planted_link_does_not_make_us_write_or_give_away_what_it_points
     assert not (folder / "picture-0.png").is_symlink()
 
 
+@needs_sandbox
+async def test_a_link_in_place_of_the_hidden_home_does_not_make_us_write_elsewhere(folder, outside):
+    code = f"import shutil; shutil.rmtree('.home'); os.symlink({str(outside)!r}, '.home')"
+    await run(code, folder)
+    assert (folder / ".home").is_symlink(), "planted"
+    assert (await run("print(os.path.islink('.home'), os.listdir('.home'))", folder)).stdout == "False ['tmp']\n"
+    assert sorted(os.listdir(outside)) == ["secret"]
+
+
 # Network
 
 
@@ -392,6 +401,33 @@ async def test_no_more_disk_than_allowed(folder, code, ended):
 
 
 @needs_sandbox
+@pytest.mark.parametrize(
+    ("code", "ended"),
+    [
+        ("os.mkdir('d', 0o300)\nfor n in range(4): open(f'd/{n}', 'wb').write(bytes(4_000_000))", "files"),
+        ("for n in range(60): os.mkdir('d'); os.chdir('d')", "files"),
+        ("""
+import mmap
+for n in range(12):
+    with open('x', 'w+b') as f: f.write(bytes(1_000_000)); globals()[f'm{n}'] = mmap.mmap(f.fileno(), 1)
+    os.unlink('x')
+""", "disk"),
+    ],
+    ids=["a folder that cannot be listed", "a deep one", "deleted but mapped"],
+)  # fmt: skip
+async def test_disk_cannot_be_hidden_from_the_watch(folder, code, ended):
+    wait = "\ntime.sleep(0.6); print('LEAK')"
+    held, out = await asyncio.gather(
+        run(code + wait, folder), run(code + wait, folder.with_name("open"), without="disk")
+    )
+    assert held.ended == ended and "LEAK" not in held.stdout, held
+    assert "LEAK" in out.stdout, out
+    tidy = "import shutil\nfor name in os.listdir(): shutil.rmtree(name, ignore_errors=True)\ntime.sleep(0.2)"
+    assert (await run(tidy, folder)).ended == "exit", "it can be mended from inside"
+    assert not [name for name in os.listdir(folder) if name.startswith("d")]
+
+
+@needs_sandbox
 async def test_no_more_time_than_allowed(folder):
     short = Limits(**{**vars(SMALL), "wall_s": 1.0})
     code = "time.sleep(1.5); print('LEAK')"
@@ -440,6 +476,23 @@ async def test_system_calls_through_ctypes_are_refused(folder):
     allowed = Path("/proc/sys/kernel/io_uring_disabled")
     off = {"io_uring_setup"} if allowed.exists() and allowed.read_text().strip() != "0" else set()
     assert {line.split()[1] for line in out.splitlines() if line.startswith("LEAK")} >= calls.keys() - off, out
+
+
+@needs_sandbox
+@pytest.mark.skipif(os.uname().machine != "x86_64", reason="only this processor has a second door")
+async def test_the_door_for_32_bit_programs_is_shut(folder):
+    """Its numbers are other ones, so that a list of numbers says nothing: what is `unlink` there is `chmod` here."""
+    code = """
+import mmap
+page = mmap.mmap(-1, 4096, prot=7)
+page.write(bytes([0x53, 0xB8, 20, 0, 0, 0, 0xCD, 0x80, 0x5B, 0xC3]))  # push rbx; getpid by int 0x80; pop rbx; ret
+door = ctypes.CFUNCTYPE(ctypes.c_int)(ctypes.addressof(ctypes.c_char.from_buffer(page)))
+print('LEAK' if door() == os.getpid() else 'HELD')
+"""
+    held = await run(code, folder)
+    assert (held.ended, held.signal, held.stdout) == ("signal", signal.SIGSYS, ""), held
+    if "LEAK" not in bare(code, folder):
+        pytest.skip("this kernel has no such door")
 
 
 @needs_sandbox
@@ -608,10 +661,11 @@ async def test_a_machine_that_cannot_hold_code_refuses_it(folder, monkeypatch, n
 @needs_sandbox
 async def test_what_cannot_be_confined_is_not_started(folder, monkeypatch):
     """Sandlock refuses to deny what it handles itself: the run fails closed, and says so."""
-    source = Path(warden.__file__).read_text(encoding="utf-8")
-    broken = folder.parent / "warden.py"
-    broken.write_text(source.replace('"memory": "memfd_create', '"memory": "socket memfd_create'))
-    monkeypatch.setattr(warden, "__file__", str(broken))
+    for module in (warden, leave_root):
+        source = Path(module.__file__).read_text(encoding="utf-8")
+        broken = folder.parent / Path(module.__file__).name
+        broken.write_text(source.replace('"memory": "memfd_create', '"memory": "socket memfd_create'))
+        monkeypatch.setattr(module, "__file__", str(broken))
     with pytest.raises(SandboxError, match="could not be set up"):
         await run("open('ran', 'w')", folder)
     assert not (folder / "ran").exists()
