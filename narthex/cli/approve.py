@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from narthex.tools import Tool
 
 CHOICES = ("always", "never", "ask")
-NOBODY = "nobody is here to be asked; answer without it"
+NOBODY = "nobody has allowed it; answer without it"
 REFUSED = "the person asked said no; answer without it"
 
 

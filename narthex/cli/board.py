@@ -5,10 +5,11 @@ What stays is the same in a terminal and in a pipe; only a terminal sees the lin
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from narthex.base.log import wants_colour
 from narthex.cli.show import clean, describe_box, describe_call, one_line
@@ -36,6 +37,23 @@ class _Row:
     characters: int = 0
 
 
+class _Above:
+    """Where log lines go while agents' lines are drawn: above them, or they would stay between."""
+
+    def __init__(self, board: Board) -> None:
+        self._board = board
+
+    def write(self, text: str) -> int:
+        from rich.text import Text
+
+        if text.strip():
+            self._board._console.print(Text.from_ansi(text.rstrip("\n")), soft_wrap=True)
+        return len(text)
+
+    def flush(self) -> None:
+        """Nothing is held back."""
+
+
 class Board:
     """Draws on `err`. Only events are read, and `t` of events is the only clock but for seconds that tick meanwhile."""
 
@@ -53,6 +71,7 @@ class Board:
             emoji=False, width=None if self.is_live else PIPE_COLUMNS,
         )  # fmt: skip
         self._live: Live | None = None
+        self._diverted: list[logging.StreamHandler[Any]] = []
 
     def show(self, event: Event, *, is_drawn: bool = True) -> None:
         """Take one event in; `is_drawn` False: without the lines of those at work. The answer is not for the board."""
@@ -86,6 +105,9 @@ class Board:
         if self._live is not None:
             self._live.stop()
             self._live = None
+        for handler in self._diverted:
+            handler.setStream(self._console.file)
+        self._diverted.clear()
 
     def close(self) -> None:
         """The run is over: what was still at work gets its last line."""
@@ -134,6 +156,13 @@ class Board:
                 redirect_stdout=False, redirect_stderr=False, vertical_overflow="crop",
             )  # fmt: skip
             self._live.start(refresh=True)
+            self._divert_log()
+
+    def _divert_log(self) -> None:
+        for handler in logging.getLogger("narthex").handlers:
+            if isinstance(handler, logging.StreamHandler) and handler.stream is self._console.file:
+                handler.setStream(_Above(self))
+                self._diverted.append(handler)
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         from rich.text import Text

@@ -7,6 +7,7 @@ from typing import Any
 
 from narthex.chat import (
     AgentFinished,
+    AgentLedger,
     AgentStarted,
     ApprovalGiven,
     Event,
@@ -182,11 +183,13 @@ def lines_of(found: dict[str, Any]) -> Iterator[str]:
         yield f"cut after {found['seconds']:.1f} s" + (
             f", with this of an answer: {clean(found['partial_answer'])}" if found.get("partial_answer") else ""
         )
-    yield "took: " + (
-        "not known: the run did not come to its end"
-        if found["ledger"] is None
-        else _sum_line(Ledger.model_validate(found["ledger"]))
-    )
+    if found["ledger"] is not None:
+        yield "took: " + _sum_line(Ledger.model_validate(found["ledger"]))
+    else:
+        shares = [agent for each in rounds for agent in each["agents"] if agent["ledger"] is not None]
+        ended = [AgentLedger(agent_id=agent["agent_id"], **agent["ledger"]) for agent in shares]
+        known = _sum_line(Ledger.total(ended, seconds=found["seconds"])) if ended else f"{found['seconds']:.1f} s"
+        yield f"took at least: {known}"
 
 
 def _sum_line(ledger: Ledger) -> str:

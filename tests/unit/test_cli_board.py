@@ -9,6 +9,7 @@ import re
 import pytest
 from rich.cells import cell_len
 
+from narthex.base.log import get_logger, setup_logging
 from narthex.chat import (
     AgentFinished,
     AgentLedger,
@@ -180,6 +181,25 @@ def test_the_board_comes_back_when_what_was_said_was_no_answer():
         stage.show(event)
         if event.type in ("tool_started", "answer_started") and event.agent_id == "agent-4":
             assert (stage._board._live is not None) == (event.type == "tool_started")
+
+
+def test_a_warning_from_below_stands_above_those_at_work():
+    screen = Terminal()
+    setup_logging(stream=screen)
+    stage = Stage(screen, screen)
+    try:
+        for event in answered(a_run()).events:
+            stage.show(event)
+            if stage._board is not None and stage._board._live is not None:
+                get_logger("backends").warning("the server said no to %s", event.seq)
+                stage._board._live.refresh()
+        get_logger("backends").warning("afterwards")
+    finally:
+        setup_logging()
+    lines = screen_of(screen.getvalue())
+    warned = [line for line in lines if line.startswith("WARNING narthex.backends: the server said no to ")]
+    assert len(warned) > 5 and "WARNING narthex.backends: afterwards" in lines
+    assert len([line for line in lines if line.startswith("agent-")]) == 5, "nothing is left of what was written over"
 
 
 def test_no_colour_where_none_is_wanted_and_no_board_on_a_dumb_terminal(monkeypatch):

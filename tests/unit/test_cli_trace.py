@@ -141,11 +141,16 @@ def test_a_run_that_was_cut_anywhere_is_shown_with_what_it_has(count):
     events = solo().events[:count]
     found = trace_of(events)
     lines = list(lines_of({**ROW, "status": "cut", **found}))
-    assert any(line.startswith("cut after") for line in lines) and lines[-1].startswith("took: not known")
+    assert any(line.startswith("cut after") for line in lines) and lines[-1] == f"took at least: {events[-1].t:.1f} s"
     json.dumps(found, allow_nan=False)
     if count > 9:
         assert any("with this of an answer: Wait." in line for line in lines)
         assert any(line.endswith("(cut)") and "python" in line for line in lines)
+
+
+def test_what_was_spent_before_the_cut_is_summed():
+    lines = list(lines_of({**ROW, "status": "cut", **trace_of(a_run().events)}))
+    assert lines[-1].startswith("took at least: 4 agents, 0 looks, 320 thought + 20 answer tokens")
 
 
 def test_a_run_that_failed_says_why_and_what_it_took():
