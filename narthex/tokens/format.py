@@ -6,6 +6,8 @@ encode what lies between as plain text, and put the ids of a whole picture where
 
 from __future__ import annotations
 
+import threading
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -19,7 +21,7 @@ from narthex.base.errors import ConfigError, InputError, WeightsError
 from narthex.tokens import special
 from narthex.tokens.calls import SHAPES
 from narthex.tokens.geometry import PictureGeometry, read_json
-from narthex.tokens.pictures import normalise
+from narthex.tokens.pictures import Tiles, normalise
 from narthex.tokens.reply import ReplyParser, ThoughtStyle
 from narthex.tokens.template import ChatTemplate, Marker
 from narthex.tokens.tokenizer import TextTokenizer
@@ -27,6 +29,7 @@ from narthex.tokens.tokenizer import TextTokenizer
 if TYPE_CHECKING:
     from narthex.chat import ImagePart, Message, Part, ToolCall, ToolSpec
 
+_KEPT_PICTURES = 32  # of which tiles are kept: those of the conversations under way
 _TOOLS_PLACE = "tools_in_user_message"
 # The family's own ends of a reply, known even where no config names them.
 _STOP_NAMES = (special.END_OF_TURN, special.END_OF_MESSAGE, special.END_OF_TEXT)
@@ -47,7 +50,10 @@ class Prompt(NamedTuple):
 
 
 class ChatFormat:
-    """How one model folder writes conversations. Open it once; rendering keeps no state and is safe from threads."""
+    """How one model folder writes conversations. Open it once; rendering is safe from threads.
+
+    The tiles of pictures shown lately are kept by the image object: an image that is shown must not change.
+    """
 
     def __init__(
         self,
@@ -75,6 +81,8 @@ class ChatFormat:
         self._shapes = _call_shapes(calls, is_ours=self._shows_tool_pictures)
         self._style = _thought_style(thought, tokenizer)
         self._opens_thought: dict[bool, bool] = {}
+        self._tiles: OrderedDict[int, tuple[Image.Image, Tiles, np.ndarray]] = OrderedDict()
+        self._lock = threading.Lock()
 
     @classmethod
     def open(cls, folder: Path, *, thought: str | None = None, calls: Sequence[str] | None = None) -> ChatFormat:
@@ -206,16 +214,29 @@ class ChatFormat:
                 if piece:
                     ids += self.tokenizer.encode(piece)
             elif geometry is not None and piece == geometry.image_token:
-                cut = geometry.cut(next(waiting))
+                cut, pixels = self._cut(next(waiting), geometry)
                 ids += geometry.picture_ids(cut.rows, cut.cols)
-                tiles.append(cut.pixels)
+                tiles.append(pixels)
             else:
                 ids.append(self.tokenizer.special_ids[piece])
         if geometry is None:
             return Prompt(ids, np.zeros((0, 3, 1, 1), dtype=np.float32))
         if not tiles:
             return Prompt(ids, np.zeros((0, 3, geometry.tile_size, geometry.tile_size), dtype=np.float32))
-        return Prompt(ids, normalise(np.concatenate(tiles), geometry.mean, geometry.std))
+        return Prompt(ids, np.concatenate(tiles))
+
+    def _cut(self, image: Image.Image, geometry: PictureGeometry) -> tuple[Tiles, np.ndarray]:
+        """A picture's tiles, and their normalised pixels. Agents show the same images again and again: they are kept."""
+        with self._lock:
+            known = self._tiles.get(id(image))
+            if known is None or known[0] is not image:
+                cut = geometry.cut(image)
+                known = image, cut, normalise(cut.pixels, geometry.mean, geometry.std)
+                self._tiles[id(image)] = known
+                while len(self._tiles) > _KEPT_PICTURES:
+                    self._tiles.popitem(last=False)
+            self._tiles.move_to_end(id(image))
+        return known[1], known[2]
 
     def _template_messages(self, messages: list[Message]) -> tuple[list[dict[str, Any]], list[ImagePart]]:
         """Messages in the shape that templates expect, and their pictures in the order in which they will appear.
