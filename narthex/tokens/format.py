@@ -226,7 +226,7 @@ class ChatFormat:
         return Prompt(ids, np.concatenate(tiles))
 
     def _cut(self, image: Image.Image, geometry: PictureGeometry) -> tuple[Tiles, np.ndarray]:
-        """A picture's tiles, and their normalised pixels. Agents show the same images again and again: they are kept."""
+        """A picture's tiles, and their normalised pixels; agents show the same image again and again."""
         with self._lock:
             known = self._tiles.get(id(image))
             if known is None or known[0] is not image:

@@ -92,6 +92,6 @@ class Gallery:
         return ImagePart(sha256=sha256, media_type=media_type, width=image.width, height=image.height)
 
     def _remember(self, sha256: str, image: Image.Image) -> None:
-        self._decoded[sha256] = image
+        self._decoded.setdefault(sha256, image)  # agents crop alike: one image object for equal bytes
         while len(self._decoded) > _CACHED_IMAGES:
             self._decoded.popitem(last=False)
