@@ -75,6 +75,7 @@ class Received:
     headers: dict[str, str]
     body: dict[str, Any]
     has_left: bool = False
+    is_answered: bool = False
 
 
 Script = Callable[[dict[str, Any]], Reply]
@@ -165,9 +166,15 @@ class FakeServer:
         try:
             await self._play(reply, received, writer, left)
         finally:
-            self.num_open -= 1
+            self._release(received)
             received.has_left = received.has_left or left.done()
             left.cancel()
+
+    def _release(self, received: Received) -> None:
+        """It counts as answered from just before its last event on: whoever reads that may ask again at once."""
+        if not received.is_answered:
+            received.is_answered = True
+            self.num_open -= 1
 
     async def _play(
         self, reply: Reply, received: Received, writer: asyncio.StreamWriter, left: asyncio.Future[bytes]
@@ -189,6 +196,8 @@ class FakeServer:
             if number == reply.hang_after:
                 await left
                 return
+            if number == len(events) - 1:
+                self._release(received)
             size = reply.split_bytes or len(event) or 1
             for start in range(0, len(event), size):
                 _send(writer, event[start : start + size])

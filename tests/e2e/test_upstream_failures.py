@@ -52,6 +52,15 @@ async def turn(backend, request=None):
     return steps[-1]
 
 
+async def has_left(request):
+    """Whether whoever sent it hangs up, within a second."""
+    for _ in range(100):
+        if request.has_left:
+            break
+        await asyncio.sleep(0.01)
+    return request.has_left
+
+
 def first(*replies):
     """A script that says these in turn, then the last one for ever."""
     said = iter(replies)
@@ -165,7 +174,7 @@ class TestSilence:
         with served(replace(ANSWER, hang_after=hang_after)) as (backend, _):
             began = time.monotonic()
             end = await turn(backend, asks(deadline_s=0.15))
-        assert 0.15 <= time.monotonic() - began < 0.8
+        assert 0.15 <= time.monotonic() - began < 1.2
         assert end.finish_reason == "length" and end.text == "" and bool(end.thought) == (hang_after > 0)
 
 
@@ -181,17 +190,17 @@ class TestStop:
             began = time.monotonic()
             stop.set()
             end = await asked
-            assert time.monotonic() - began < 0.5
-            await asyncio.sleep(0.05)
-            assert server.requests[0].has_left
+            assert time.monotonic() - began < 0.9
+            assert await has_left(server.requests[0])
         assert end.finish_reason == "cancelled" and end.text == ("It is " if hang_after == 6 else "")
         assert end.usage.prompt_tokens > 0 and end.usage.estimated
 
     async def test_it_ends_the_wait_for_a_place_and_between_tries(self):
         stop = asyncio.Event()
-        with served(replace(ANSWER, hang_after=1), max_parallel=1) as (backend, _):
+        with served(replace(ANSWER, hang_after=1), max_parallel=1) as (backend, (server,)):
             holder = asyncio.create_task(turn(backend))
-            await asyncio.sleep(0.05)
+            while not server.requests:
+                await asyncio.sleep(0.01)
             asyncio.get_running_loop().call_later(0.05, stop.set)
             end = await turn(backend, asks(stop=stop))
             assert (end.finish_reason, end.usage.prompt_tokens) == ("cancelled", 0)
@@ -210,12 +219,12 @@ class TestStop:
             await anext(stream)
             await stream.aclose()
             task = asyncio.create_task(turn(backend))
-            await asyncio.sleep(0.1)
+            while len(server.requests) < 2:
+                await asyncio.sleep(0.01)
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await task
-            await asyncio.sleep(0.05)
-            assert [request.has_left for request in server.requests] == [True, True]
+            assert [await has_left(request) for request in server.requests] == [True, True]
 
 
 class TestGarbage:
@@ -280,11 +289,11 @@ class TestFailover:
         assert [len(server.requests) for server in servers] == [2, 2, 2]
 
     async def test_one_that_fails_is_left_alone_for_a_while(self):
-        with served(Reply(status=500), ANSWER) as (backend, (bad, good)):
+        with served(Reply(status=500), ANSWER, backoff_s=9.0) as (backend, (bad, good)):
             began = time.monotonic()
             for _ in range(4):
                 assert (await turn(backend)).text == ANSWER.text
-            assert time.monotonic() - began < 0.8, "nobody waits while another is well"
+            assert time.monotonic() - began < 2.0, "nobody waits while another is well"
         assert (len(bad.requests), len(good.requests)) == (1, 4)
 
     async def test_it_is_asked_how_it_does_before_it_gets_another_turn(self):
