@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from narthex.chat import ImagePart, Message
-    from narthex.cli.ask import Reached
+    from narthex.cli.ask import Finished, Reached
     from narthex.cli.inputs import Options
     from narthex.cli.lines import Lines
     from narthex.cli.session import Session
@@ -256,17 +256,18 @@ class Chat:
         )  # fmt: skip
         stage.folder, stage.run_id = request.folder, None
         try:
-            finished = self._runner.run(
+            finished: Finished | None = self._runner.run(
                 answer(request, self.reached.backend, stage.show, stage.warn, save=self.is_kept)
             )
         except KeyboardInterrupt:
-            stage.close()
-            session.cut(asked, request.turn.turn_id if request.turn is not None else None, stage.run_id)
-            stage.note(f"({cut_line(stage, save=self.is_kept)}; !again asks once more)")
-            return
+            finished = None
         finally:
             stage.close()
-        session.answered(asked, finished.events)
+        if finished is not None and finished.end.finish_reason != "cancelled":
+            session.answered(asked, finished.events)
+            return
+        session.cut(asked, request.turn.turn_id if request.turn is not None else None, stage.run_id)
+        stage.note(f"({cut_line(stage, save=self.is_kept)}; !again asks once more)")
 
     # What is said around it.
 

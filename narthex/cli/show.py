@@ -95,6 +95,8 @@ class Teller:
             self._end(self.out)  # an empty answer is an empty line
         if event.finish_reason == "length":
             self.note("(cut: the room for the reply ran out)")
+        if event.finish_reason == "cancelled":
+            self.note("(cut: the reply broke off on its way)")
         self.note(ledger_line(event.ledger))
 
     def _tell_tool(self, event: ToolFinished) -> None:

@@ -192,6 +192,18 @@ def test_ctrl_c_in_a_talk_cuts_the_turn_and_not_the_talk(home):
     assert typist.end() == 0
 
 
+def test_a_question_survives_the_death_of_the_process(home):
+    typist = Typist(home, "chat").wait_for("thinking> ").type("endless\n").wait_for("more ")
+    typist._process.kill()
+    assert typist.end() < 0
+    typist = Typist(home, "chat", "-c").wait_for('the last question was cut: "endless"').wait_for("thinking> ")
+    typist.type("!again\n").wait_for("more ").type("\x03").wait_for("> ").type("\x04")
+    assert typist.end() == 0
+    with Store.open(home) as store:
+        assert [run.status for run in store.runs()] == ["cut", "cut"]
+        assert len(store.conversations.turns(store.conversations.latest()[0].id)) == 1, "asked again, not twice"
+
+
 @pytest.mark.slow
 def test_lines_are_edited_and_remembered(home):
     pytest.importorskip("readline")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 
 import pytest
@@ -48,6 +49,21 @@ def test_a_server_that_is_not_there_is_one_line_and_exit_code_3(capsys):
     assert main(["ask", "C?", "--upstream", url]) == 3
     lines = capsys.readouterr().err.splitlines()
     assert lines[-2].startswith("error: ") and lines[-1].startswith("hint: ") and "Traceback" not in "".join(lines)
+
+
+def test_a_reply_that_breaks_off_is_shown_marked_and_asked_again(monkeypatch, capsys, home):
+    replies = iter([Reply(text="It is twelve and a half.", cut_after=3), Reply(text="It is 12.")])
+    with FakeServer(lambda _: next(replies)) as server:
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"C?\n!again\n")))
+        assert main(["chat", "--mode", "instant", "--upstream", server.url]) == 0
+    shown = capsys.readouterr()
+    first, second = shown.out.splitlines()
+    assert "It is twelve and a half.".startswith(first.strip()) and first and second == "It is 12."
+    assert "(cut: the reply broke off on its way)" in shown.err and "!again asks once more" in shown.err
+    with Store.open(home) as store:
+        (turn,) = store.conversations.turns(store.conversations.latest()[0].id)
+        assert [message.text for message in turn.replied] == ["It is 12."]
+        assert [run.status for run in store.runs()] == ["done", "cut"]
 
 
 def test_what_the_settings_lower_is_said(monkeypatch, capsys, home):
