@@ -91,6 +91,9 @@ _TASKS = {
         Task("worlds.forms", ("forms",)),
         Task("worlds.forms-unseen", ("forms-unseen",)),
         Task("worlds.forms-reworded", ("forms-reworded",)),
+        Task("worlds.words", ("words",)),
+        Task("worlds.words-unseen", ("words-unseen",)),
+        Task("worlds.words-reworded", ("words-reworded",)),
         Task("worlds.edge", ("edge",)),
     )
 }

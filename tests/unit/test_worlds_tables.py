@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import random
 import re
-import subprocess
-import sys
 from collections import Counter
 from dataclasses import replace
 from itertools import pairwise
@@ -20,7 +17,7 @@ from narthex.evals.worlds.table_scene import Form, Need, Table, plan_table
 from narthex.evals.worlds.table_words import HELD_OUT, TRAINED
 from narthex.evals.worlds.tables import TABLES, TABLES_REWORDED, TABLES_UNSEEN, length_of
 
-from .worlds_helpers import VIEW, shown, told_after_looks
+from .worlds_helpers import VIEW, run_cells, shown, told_after_looks
 
 ITEMS = [TABLES.item(11, index) for index in range(400)]
 FORMS: tuple[Form, ...] = ("lookup", "most", "count", "which", "together", "total", "mean")
@@ -162,20 +159,7 @@ def test_calls_return_what_python_returns() -> None:
     """The code is run for real, as the python tool would: a last expression's value is printed."""
     calls = [step for item in ITEMS for trace in (item.trace, *item.others) for step in trace if isinstance(step, Call)]
     assert len(calls) > 60 and {step.name for step in calls} == {"python"}
-    program = (
-        "import ast, contextlib, io, json, sys\n"
-        "for code in json.load(sys.stdin):\n"
-        "    *first, last = ast.parse(code).body\n"
-        "    said, names = io.StringIO(), {}\n"
-        "    with contextlib.redirect_stdout(said):\n"
-        "        exec(compile(ast.Module(first, []), 'c', 'exec'), names)\n"
-        "        value = eval(compile(ast.Expression(last.value), 'c', 'eval'), names)\n"
-        "        value is None or print(repr(value))\n"
-        "    print(said.getvalue().strip())\n"
-    )
-    given = json.dumps([step.arguments["code"] for step in calls])
-    ran = subprocess.run([sys.executable, "-c", program], input=given, capture_output=True, text=True, check=True)
-    assert ran.stdout.split() == [step.result for step in calls]
+    assert run_cells([step.arguments["code"] for step in calls]) == [step.result for step in calls]
     for item in ITEMS:
         step = item.trace[-2] if len(item.trace) > 1 else None
         assert not isinstance(step, Call) or float(step.result) == float(item.answer.split(" ")[0])

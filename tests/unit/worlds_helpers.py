@@ -2,11 +2,27 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
 from itertools import pairwise
 
 from narthex.evals.worlds import Glyph, Item, Look
 from narthex.evals.worlds.item import Step
 
+# Runs each piece of code as the python tool does: what it prints, and the value of its last expression.
+_CELLS = """
+import ast, contextlib, io, json, sys
+for code in json.load(sys.stdin):
+    *first, last = ast.parse(code).body
+    said, names = io.StringIO(), {}
+    with contextlib.redirect_stdout(said):
+        exec(compile(ast.Module(first, []), "cell", "exec"), names)
+        value = eval(compile(ast.Expression(last.value), "cell", "eval"), names)
+        value is None or print(repr(value))
+    print(json.dumps(said.getvalue().strip()))
+"""
 VIEW = 96  # pixels a side: all that narthex-nano sees of a picture without a look
 
 
@@ -44,3 +60,10 @@ def view_height(item: Item, text: str) -> float:
 def told_after_looks(trace: tuple[Step, ...]) -> list[tuple[tuple[int, int, int, int], str]]:
     """Each look's box with the thought that follows it."""
     return [(step.box, after.thought) for step, after in pairwise(trace) if isinstance(step, Look)]
+
+
+def run_cells(codes: Sequence[str]) -> list[str]:
+    """What Python says to each piece of code, run for real in a process of its own."""
+    command, given = [sys.executable, "-c", _CELLS], json.dumps(codes)
+    ran = subprocess.run(command, input=given, capture_output=True, text=True, check=True)
+    return [json.loads(line) for line in ran.stdout.splitlines()]

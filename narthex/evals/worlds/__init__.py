@@ -26,6 +26,12 @@ _WORLDS = {
     "forms": ("narthex.evals.worlds.forms", "FORMS"),
     "forms-unseen": ("narthex.evals.worlds.forms", "FORMS_UNSEEN"),
     "forms-reworded": ("narthex.evals.worlds.forms", "FORMS_REWORDED"),
+    "words": ("narthex.evals.worlds.words", "WORDS"),
+    "words-unseen": ("narthex.evals.worlds.words", "WORDS_UNSEEN"),
+    "words-reworded": ("narthex.evals.worlds.words", "WORDS_REWORDED"),
+    "routes": ("narthex.evals.worlds.routes", "ROUTES"),
+    "routes-unseen": ("narthex.evals.worlds.routes", "ROUTES_UNSEEN"),
+    "routes-reworded": ("narthex.evals.worlds.routes", "ROUTES_REWORDED"),
     "edge": ("narthex.evals.worlds.edge", "EDGE"),
 }
 

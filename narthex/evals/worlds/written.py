@@ -26,3 +26,13 @@ def written_difference(large: str, small: str) -> str:
         shown = "".join(f"-{digit}" for digit in taken)
         steps.append(f"{top}{shown}={top - sum(taken)}" if taken else str(top))
     return f"{large}-{small}: {', '.join(steps)}, {int(large) - int(small)}."
+
+
+def written_product(many: str, few: int) -> str:
+    """Multiplication by one figure as written by hand, right to left: "47*6: 7*6=42, 4*6+4=28, 282."."""
+    steps, carry = [], 0
+    for figure in reversed(many):
+        total = int(figure) * few + carry
+        steps.append(f"{figure}*{few}{f'+{carry}' if carry else ''}={total}")
+        carry = total // 10
+    return f"{many}*{few}: {', '.join(steps)}, {int(many) * few}."
