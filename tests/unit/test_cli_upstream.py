@@ -54,8 +54,13 @@ def test_a_server_that_is_not_there_is_one_line_and_exit_code_3(capsys):
 def test_a_reply_that_breaks_off_is_shown_marked_and_asked_again(monkeypatch, capsys, home):
     replies = iter([Reply(text="It is twelve and a half.", cut_after=3), Reply(text="It is 12.")])
     with FakeServer(lambda _: next(replies)) as server:
-        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"C?\n!again\n")))
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"C?\n")))
         assert main(["chat", "--mode", "instant", "--upstream", server.url]) == 0
+        with Store.open(home) as store:
+            (turn,) = store.conversations.turns(store.conversations.latest()[0].id)
+            assert turn.replied is None
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"!again\n")))
+        assert main(["chat", "-c"]) == 0
     shown = capsys.readouterr()
     first, second = shown.out.splitlines()
     assert "It is twelve and a half.".startswith(first.strip()) and first and second == "It is 12."
