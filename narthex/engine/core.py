@@ -17,7 +17,7 @@ import itertools
 import time
 from bisect import insort
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
 from narthex.base.errors import ConfigError, InputError
 from narthex.engine.admission import check_ids, check_pictures, check_room
@@ -26,7 +26,7 @@ from narthex.engine.fixed import FIXED_PROMPT, FIXED_ROWS
 from narthex.engine.grammar import GrammarCompiler
 from narthex.engine.memory import KVPages, Work
 from narthex.engine.pages import PagePool
-from narthex.engine.products import Weights
+from narthex.engine.products import Form, Weights
 from narthex.engine.request import NO_TOKEN, FinishReason, Request, TokenOut
 from narthex.engine.runner import Runner
 from narthex.engine.sampler import Drawn, Undrawable, draw
@@ -41,6 +41,12 @@ class EngineConfig:
 
     `max_running` counts requests let in; continuations of one prompt may go beyond it. With `deterministic`, a
     request's tokens and log-probabilities do not depend on what else is served; see `fixed.py` for how.
+
+    `weights` says how a CPU keeps what it multiplies by; other devices take them as they are.
+        auto    half where that loses nothing (the weights came from bfloat16 or float16), else as_is
+        as_is   the model's own tensors, in its own dtype; changes of them in place are seen
+        half    two bytes each, multiplied in float32: a copy beside the model
+        int8    one byte each and a scale per output; inputs are rounded to 8 bits, too, with one scale for a whole step
     """
 
     cache_tokens: int | None = None
@@ -54,6 +60,10 @@ class EngineConfig:
         small = [name for name in ("block_size", "step_tokens", "max_running") if getattr(self, name) < 1]
         if small or (self.cache_tokens is not None and self.cache_tokens < 1):
             raise ConfigError(f"{', '.join(small or ['cache_tokens'])} must be at least 1")
+        if self.weights not in get_args(Form) and self.weights != "auto":
+            raise ConfigError(f"weights is {self.weights!r}; it can be auto, {', '.join(get_args(Form))}")
+        if self.deterministic and self.weights == "int8":
+            raise ConfigError("with int8 weights a step has one scale for all its requests: it can't be deterministic")
 
 
 class Out(NamedTuple):

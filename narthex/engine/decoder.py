@@ -10,6 +10,7 @@ token, R rows routed to experts, V vocabulary.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import Protocol, cast
 
 import numpy as np
@@ -190,7 +191,8 @@ class _Mixture:
         out_ND = self._down(_activate(first_NF.narrow(1, 0, 2 * self._width)))
         logits_NE = first_NF.narrow(1, 2 * self._width, len(self._expert_down))
         chosen_Nk, experts_Nk = logits_NE.topk(self._num_active, dim=-1)
-        weights_Nk = chosen_Nk.float().sigmoid().to(x_ND.dtype)
+        # A sigmoid's last bit depends on the place in the tensor; rounded from float64, it does not.
+        weights_Nk = (chosen_Nk.double() if self._group_rows else chosen_Nk.float()).sigmoid().to(x_ND.dtype)
         if weights_Nk.shape == (1, 1) and not self._group_rows:
             expert = int(experts_Nk)
             hidden_1F = _activate(self._expert_first[expert](x_ND * weights_Nk))
@@ -200,24 +202,21 @@ class _Mixture:
     def _add_routed(self, x_ND: Tensor, weights_Nk: Tensor, experts_Nk: Tensor, out_ND: Tensor) -> Tensor:
         """Tokens in the order of their experts; each group goes through its expert's two products."""
         experts_R = experts_Nk.flatten().cpu().numpy()
-        order_R = experts_R.argsort(kind="stable")
-        numbers, counts = np.unique(experts_R, return_counts=True)
-        sizes = counts.tolist()
-        index_R = torch.from_numpy(order_R).to(x_ND.device)
+        index_R = torch.from_numpy(experts_R.argsort(kind="stable")).to(x_ND.device)
+        counts = np.bincount(experts_R).tolist()
+        numbers, sizes = [e for e, count in enumerate(counts) if count], [count for count in counts if count]
         weight_R1 = weights_Nk.view(-1, 1).index_select(0, index_R)
         if self._num_active > 1:
             index_R = index_R // self._num_active
         parts = x_ND.index_select(0, index_R).mul_(weight_R1).split(sizes)
-        first, down = self._expert_first, self._expert_down
-        groups = list(zip(numbers.tolist(), parts, strict=True))
-        hidden_RF = _activate(torch.cat([_padded(first[number], part, self._group_rows) for number, part in groups]))
-        groups = list(zip(numbers.tolist(), hidden_RF.split(sizes), strict=True))
-        out_RD = torch.cat([_padded(down[number], part, self._group_rows) for number, part in groups])
+        hidden_RF = _activate(torch.cat(self._each(self._expert_first, numbers, parts)))
+        out_RD = torch.cat(self._each(self._expert_down, numbers, hidden_RF.split(sizes)))
         return out_ND.index_add_(0, index_R, out_RD)
 
-
-def _padded(times: Product, rows_RD: Tensor, size: int) -> Tensor:
-    """The product of at least `size` rows, the missing ones filled up with zeros and left out of the result."""
-    if len(rows_RD) >= size:
-        return times(rows_RD)
-    return times(F.pad(rows_RD, (0, 0, 0, size - len(rows_RD))))[: len(rows_RD)]
+    def _each(self, products: list[Product], numbers: list[int], parts: Iterable[Tensor]) -> list[Tensor]:
+        """Each chosen expert's product of its rows; of `group_rows` with zeros, where there are fewer."""
+        size = self._group_rows
+        if not size:
+            return [products[number](part) for number, part in zip(numbers, parts, strict=True)]
+        missing = ((number, part, max(0, size - len(part))) for number, part in zip(numbers, parts, strict=True))
+        return [products[number](F.pad(part, (0, 0, 0, count)))[: len(part)] for number, part, count in missing]

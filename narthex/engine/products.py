@@ -57,7 +57,9 @@ def product(weight_OI: Tensor, bias_O: Tensor | None, form: Form) -> Product:
     if form == "int8":
         scales_O = wide_OI.abs().amax(1).clamp(min=1e-12).double() / 127
         zeros_O = torch.zeros(len(scales_O), dtype=torch.int64)
-        quantized = torch.quantize_per_channel(wide_OI, scales_O, zeros_O, 0, torch.qint8)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="torch.quantize_per_tensor, .* are deprecated")
+            quantized = torch.quantize_per_channel(wide_OI, scales_O, zeros_O, 0, torch.qint8)
         small, times = torch.ops.quantized.linear_prepack(quantized, bias_O), torch.ops.quantized.linear_dynamic.default
         return lambda x_NI: times(x_NI, small)
     with warnings.catch_warnings():

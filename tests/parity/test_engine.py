@@ -108,6 +108,29 @@ def _count_preemptions(core: EngineCore) -> list[int]:
     return count
 
 
+VARIANTS = (
+    {},
+    {"use_qk_norm": False, "attention_bias": True},
+    {"num_experts_per_tok": 3},
+    {"interleave_moe_layer_step": 1, "num_key_value_heads": 4, "tie_word_embeddings": True},
+)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("is_fixed", [False, True])
+def test_packed_weights_are_the_naive_loop(variant, is_fixed):
+    """Weights that came from bfloat16 are packed, and the judge's scores are met as nearly as with plain ones."""
+    model, dice = build(**variant).bfloat16().float(), random.Random(3)
+    core = EngineCore(model, EngineConfig(cache_tokens=640, block_size=8, step_tokens=64, deterministic=is_fixed))
+    assert core.runner.decoder.form == "half"
+    asked = requests(dice, 24, n=1)
+    verdicts = [
+        judge(model, request, ids_of(found[0])) for request, found in zip(asked, drain(core, asked), strict=True)
+    ]
+    assert all(verdict.is_equal or verdict.is_tie for verdict in verdicts)
+    assert sum(verdict.is_tie for verdict in verdicts) <= 1
+
+
 @pytest.mark.parametrize("block_size", [1, 4, 16, 24])
 @pytest.mark.parametrize("chunk", [7, 16, None])
 def test_cached_is_fresh(block_size, chunk):
@@ -164,6 +187,13 @@ class TestFixedShapes:
         assert num_equal < len(asked)
         line = f"bit-equal alone and among 15 others: 16 of 16 requests with fixed shapes, {num_equal} without"
         record_property("parity", f"engine: {line}")
+
+    @pytest.mark.parametrize("variant", [{"num_experts_per_tok": 3}, {"is_packed": True}])
+    def test_with_more_experts_and_with_packed_weights(self, variant):
+        model = build(num_experts_per_tok=variant.get("num_experts_per_tok", 1))
+        model = model.bfloat16().float() if "is_packed" in variant else model
+        asked = self.asked()
+        assert [self.run(model, [one])[0] for one in asked] == self.run(model, asked)
 
     def test_under_preemption_and_in_small_batches(self, model):
         asked = self.asked()
