@@ -548,6 +548,38 @@ async def test_root_is_left_before_anything_runs(folder, outside):
     assert SECRET in out.stdout, out
 
 
+@needs_sandbox
+@as_root
+async def test_below_what_only_root_may_enter_there_is_the_folder_and_nothing_else(outside):
+    outside.chmod(0o700)
+    code = "print(os.path.exists('../secret'), os.getuid())"
+    held = await run(f"open('made', 'w').write('x'); {code}", outside / "folder")
+    assert held.stdout == f"False {sandbox.SANDBOX_USER}\n", held
+    assert (outside / "folder" / "made").read_text() == "x"
+    assert sorted(os.listdir(outside)) == ["folder", "secret"], "seen from here, all is as it was"
+    out = await run(code, outside / "folder", without="user")
+    assert out.stdout == "True 0\n"
+
+
+@needs_sandbox
+@as_root
+def test_a_root_that_cannot_make_a_way_in_refuses(outside):
+    """As in many containers. The folder is below what only root may enter."""
+    outside.chmod(0o700)
+    code = f"""
+import asyncio, pathlib
+from narthex.tools import sandbox
+try:
+    asyncio.run(sandbox.run("open('ran', 'w')", pathlib.Path({str(outside / "folder")!r})))
+except sandbox.SandboxError as error:
+    print(error)
+"""
+    weaker = [sandbox.find_setpriv(), "--bounding-set=-sys_admin", "--inh-caps=-sys_admin"]
+    done = subprocess.run([*weaker, sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "only root may enter" in done.stdout and str(outside) in done.stdout, done
+    assert not (outside / "folder" / "ran").exists()
+
+
 # What leaks from us
 
 
