@@ -184,12 +184,8 @@ class Chat:
     # What a line can be.
 
     def _set_mode(self, name: str) -> None:
-        from narthex.cli.ask import check_manner
-
         if name:
-            manner = self.session.manner.changed(mode=name, model=None, upstream=None, tools=None)
-            check_manner(manner, self.options, None)
-            self.session.manner = manner
+            self.session.manner = self.session.manner.changed(mode=name, model=None, upstream=None, tools=None)
         self._say(f"mode: {self.session.manner.mode}")
 
     def _add_image(self, path: str) -> None:
