@@ -20,6 +20,7 @@ CHANCE_HOW = (
     "of the longer value's shape); compare: the likelier of the two orders"
 )
 
+_WORLDS = ("panels", "panels-unseen")
 _READS = re.compile(r"\b([A-Z]) reads (\d+(?:\.\d+)?)")
 _FINDS = re.compile(r"\bFind ([A-Z])\.")
 
@@ -42,11 +43,12 @@ def readings(item: Item) -> tuple[Reading, ...]:
 def chance(item: Item) -> float | None:
     """The probability that the best guess is right; None where everything is legible or nothing is known of guessing.
 
+    Of other worlds nothing is known: their values are drawn in other ways, and lengths and places tell something, too.
     Values of one shape are drawn evenly (panel_scene.draw_value), which makes the sums below exact: two such values
     of N1 >= N2 possibilities have a likeliest sum of probability 1 / N1.
     """
     asked = readings(item)
-    if item.legible or item.picture is None or not asked:
+    if item.world not in _WORLDS or item.legible or item.picture is None or not asked:
         return None
     possible = [_possible(reading) for reading in asked]
     if item.kind in ("read", "sum"):

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from narthex.chat import ImagePart, Message
-from narthex.evals.worlds import Answer, Glyph, Item, Look, get_world
+from narthex.evals.worlds import Answer, Call, Glyph, Item, Look, get_world
 from narthex.evals.worlds.panels import BOX_STEP
 from narthex.model import VisionConfig
 from narthex.tokens import ChatFormat, special
@@ -49,6 +49,14 @@ def learned(chat, example):
             runs[-1].append(label)
         last = label
     return [chat.decode(run) for run in runs]
+
+
+def test_a_call_is_taught_and_its_result_given(chat):
+    code = {"code": "sum([1, 2])"}
+    example = thinking_example(chat, item(Call("1, 2.", "python", code, "3"), Answer("3.", "3"), picture=False))
+    call, last = learned(chat, example)
+    assert call.startswith(f"1, 2.{special.THOUGHT_END}") and '"python"' in call and "sum([1, 2])" in call
+    assert last == f"3.{special.THOUGHT_END}3{special.END_OF_TURN}"
 
 
 def item(*steps, picture=True, question="What does C read?"):

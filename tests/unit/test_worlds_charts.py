@@ -11,6 +11,7 @@ from dataclasses import replace
 import pytest
 
 from narthex.base.errors import ConfigError
+from narthex.evals.chance import chance
 from narthex.evals.worlds import Answer, Item, Look, get_world
 from narthex.evals.worlds.canvas import UNSEEN_FACE, draw_paper
 from narthex.evals.worlds.chart_layout import lay_out
@@ -282,6 +283,11 @@ def test_held_out_styles_and_words_are_held_out() -> None:
     for world in (CHARTS_UNSEEN, CHARTS_REWORDED):
         item = world.item(1, 0)
         assert item.world == world.name and get_world(world.name).check(item, item.answer)
+
+
+def test_nothing_is_claimed_of_guessing_at_charts() -> None:
+    """The rule for panels would take their thoughts for its own."""
+    assert all(chance(item) is None for item in ITEMS)
 
 
 def test_labels_named_in_full_sentences() -> None:
