@@ -94,6 +94,9 @@ _TASKS = {
         Task("worlds.words", ("words",)),
         Task("worlds.words-unseen", ("words-unseen",)),
         Task("worlds.words-reworded", ("words-reworded",)),
+        Task("worlds.routes", ("routes",)),
+        Task("worlds.routes-unseen", ("routes-unseen",)),
+        Task("worlds.routes-reworded", ("routes-reworded",)),
         Task("worlds.edge", ("edge",)),
     )
 }

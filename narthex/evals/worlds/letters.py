@@ -33,12 +33,17 @@ def letters_in(text: str) -> list[str]:
     return _LONE_LETTER.findall(_UNIT_LETTER.sub(r"\1", _WORD_A_OR_I.sub("", text)))
 
 
+def labels_in(question: str) -> set[str]:
+    """The labels of a question, where a lone capital is always one."""
+    return set(_LONE_LETTER.findall(question))
+
+
 def named_letters(question: str, answer: str) -> set[str]:
     """Which of the labels that a question asks about an answer names."""
-    return set(letters_in(answer)) & set(_LONE_LETTER.findall(question))
+    return set(letters_in(answer)) & labels_in(question)
 
 
 def says_none(question: str, answer: str) -> bool:
     """Whether an answer says that the label asked for is not there, and neither gives a number nor names another."""
-    others = set(_LONE_LETTER.findall(answer)) - set(_LONE_LETTER.findall(question)) - {"A", "I"}
+    others = set(_LONE_LETTER.findall(answer)) - labels_in(question) - {"A", "I"}
     return bool(_NONE.search(answer)) and not re.search(r"\d", answer) and not others
