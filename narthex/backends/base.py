@@ -49,7 +49,10 @@ class TurnDelta(NamedTuple):
 
 
 class TurnUsage(NamedTuple):
-    """What the turn cost. Token counts are exact unless `estimated`; cached tokens are part of the prompt's."""
+    """What the turn cost. Token counts are exact unless `estimated`; cached tokens are part of the prompt's.
+
+    `cost` is money, in the currency of the settings' price; None where none is set.
+    """
 
     prompt_tokens: int
     cached_tokens: int
@@ -57,6 +60,7 @@ class TurnUsage(NamedTuple):
     answer_tokens: int
     flops: float | None = None
     estimated: bool = False
+    cost: float | None = None
 
 
 class TurnEnd(NamedTuple):

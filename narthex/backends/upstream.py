@@ -65,7 +65,7 @@ class UpstreamBackend:
             end = end._replace(finish_reason=interrupted.reason)
         finally:
             watch.close()
-        yield end
+        yield end._replace(usage=end.usage._replace(cost=self.cost(end.usage)))
 
     def cost(self, usage: TurnUsage) -> float | None:
         """What it costs by the settings' price; None where none is set."""

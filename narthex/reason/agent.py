@@ -205,6 +205,7 @@ class Agent:
     def _account(self, end: TurnEnd) -> None:
         usage, ledger = end.usage, self.ledger
         known = usage.flops is not None and (ledger.flops is not None or ledger.turns == 0)
+        is_priced = usage.cost is not None and (ledger.cost is not None or ledger.turns == 0)
         self.ledger = ledger.model_copy(
             update={
                 "turns": ledger.turns + 1,
@@ -213,6 +214,7 @@ class Agent:
                 "thought_tokens": ledger.thought_tokens + usage.thought_tokens,
                 "answer_tokens": ledger.answer_tokens + usage.answer_tokens,
                 "flops": (ledger.flops or 0.0) + (usage.flops or 0.0) if known else None,
+                "cost": (ledger.cost or 0.0) + (usage.cost or 0.0) if is_priced else None,
             }
         )
         if self.budget_enforced == "native":  # one turn that needed another way is what should be known

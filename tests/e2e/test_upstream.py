@@ -17,7 +17,10 @@ from narthex.backends.fake_server import Call, FakeServer, Reply
 from narthex.backends.settings import Price, Settings, UpstreamSettings
 from narthex.backends.upstream import open_upstream
 from narthex.base.errors import BackendError, ConfigError, ContextOverflowError
-from narthex.chat import ImagePart, Message, TextPart, ToolCall, ToolSpec
+from narthex.chat import Conversation, ImagePart, Message, TextPart, ToolCall, ToolSpec
+from narthex.reason import run
+from narthex.tokens.gallery import Gallery, MemoryBlobs
+from narthex.tools import zoom
 
 PICTURES = [ImagePart(sha256=f"{n:064x}", media_type="image/png", width=40, height=30) for n in range(2)]
 ZOOM = ToolSpec(name="zoom", parameters={"type": "object", "properties": {"box": {}, "image": {}}})
@@ -224,7 +227,23 @@ class TestRequests:
         with served(ANSWER, model="m", context_tokens=4096, price=Price(1.0, 4.0, 0.5)) as (backend, _):
             checked: Backend = backend
             assert (checked.name, checked.context_tokens) == ("m", 4096)
-            assert backend.cost(TurnUsage(1_000_000, 500_000, 250_000, 250_000)) == pytest.approx(0.5 + 0.25 + 2.0)
+            cost = backend.cost(TurnUsage(1_000_000, 500_000, 250_000, 250_000))
+            assert cost == pytest.approx(0.5 + 0.25 + 2.0)
+
+    async def test_a_run_costs_what_its_turns_do(self):
+        def script(body):
+            has_looked = any(message["role"] == "tool" for message in body["messages"])
+            return ANSWER if has_looked else Reply(calls=(Call("zoom", '{"box": [0, 0, 500, 500], "image": 7}'),))
+
+        async def ledger(**settings):
+            gallery, asked = Gallery(MemoryBlobs()), Conversation(messages=(Message.of("user", "What?"),))
+            with served(script, **settings) as (backend, _):
+                events = run(asked, "thinking", None, backend, [zoom], gallery=gallery)
+                return [event async for event in events][-1].ledger
+
+        priced = await ledger(price=Price(1e6, 2e6))
+        assert priced.by_agent[0].turns == 2 and (await ledger()).cost is None
+        assert priced.cost == priced.prompt_tokens + 2 * (priced.thought_tokens + priced.answer_tokens)
 
 
 class TestBudgets:
