@@ -38,7 +38,8 @@ def test_defaults():
 
 def test_constants():
     assert (GROUP, MAX_AGENTS, PROPOSE_TEMPERATURE, SAFE, WALL_SHARE, QUIET_S) == (4, 16, 0.8, 0.95, 0.7, 2.0)
-    for words in ("Four agents", "temperature 0.8", "all 16 votes", "probability of 0.95", "three tenths", "two seconds"):
+    told = "Four agents", "temperature 0.8", "all 16 votes", "probability of 0.95", "three tenths", "two seconds"
+    for words in told:
         assert words in PAGE
 
 
