@@ -24,8 +24,8 @@ log = get_logger(__name__)
 # Left out where a server does not know them. Without them a reply is still a reply.
 _OPTIONAL = (
     "thinking_token_budget", "thinking_budget_tokens", "custom_params", "thinking", "reasoning_effort",
-    "chat_template_kwargs", "stream_options", "logprobs", "response_format", "cache_salt", "seed", "top_p",
-    "temperature",
+    "chat_template_kwargs", "tool_choice", "stream_options", "logprobs", "response_format", "cache_salt",
+    "seed", "top_p", "temperature",
 )  # fmt: skip
 _BUDGET_FIELDS = ("thinking_token_budget", "thinking_budget_tokens", "custom_params", "thinking", "reasoning_effort")
 # These a server may also refuse for their values, which is for whoever set them to know.
@@ -125,6 +125,8 @@ class Known:
             body[self.limit_field] = max(1, limit)
         if request.tools:
             body["tools"] = write_tools(request.tools)
+            if not request.may_call:
+                body["tool_choice"] = "none"
         if request.wants_confidence:
             body["logprobs"] = True
         if request.tenant and self.dialect.has_cache_salt:
@@ -152,11 +154,15 @@ class Known:
         return [{**plain, "continue_final_message": True, "add_generation_prompt": False}, plain]
 
     def _ask_schema(self, body: dict[str, Any], request: TurnRequest) -> None:
-        """By the field for it, or by words where that would keep the model from calling tools."""
-        is_bound = "response_format" not in self.refused and (not request.tools or self.dialect.schema_with_tools)
-        if is_bound:
+        """By the field for it, or by words where that would keep the model from calling tools.
+
+        The words stay when no call is wanted any more: the prompt of a run begins the same way on all its turns.
+        """
+        is_taken = "response_format" not in self.refused
+        if is_taken and (self.dialect.schema_with_tools or not (request.tools and request.may_call)):
             named = {"name": "answer", "schema": request.answer_schema}
             body["response_format"] = {"type": "json_schema", "json_schema": named}
+        if is_taken and (self.dialect.schema_with_tools or not request.tools):
             return
         schema = json.dumps(request.answer_schema, ensure_ascii=False)
         wish = "Your answer, where you do not call a tool, is JSON alone, without any other text, and satisfies this "

@@ -165,7 +165,11 @@ class TestRequests:
         with served(Reply(text='{"value": 12}'), dialect=dialect) as (backend, server):
             await turn(backend, asks(answer_schema=SCHEMA))
             await turn(backend, asks(answer_schema=SCHEMA, tools=(ZOOM,)))
-        alone, with_tools = server.bodies
+            await turn(backend, asks(answer_schema=SCHEMA, tools=(ZOOM,), may_call=False))
+        alone, with_tools, last = server.bodies
+        assert last["response_format"] == alone["response_format"] and last["tool_choice"] == "none"
+        assert (last["messages"], last["tools"]) == (with_tools["messages"], with_tools["tools"])
+        assert "tool_choice" not in with_tools
         assert alone["response_format"]["json_schema"]["schema"] == SCHEMA
         assert ("response_format" in with_tools) == has_field
         assert (json.dumps(SCHEMA) in str(with_tools["messages"][0]["content"])) != has_field

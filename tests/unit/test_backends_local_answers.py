@@ -113,7 +113,7 @@ class TestSchema:
             (tiny_folder / "tokenizer.json").read_text(encoding="utf-8"),
             vocab_size=backend.model.config.text.vocab_size, stop_ids=backend.chat.stop_ids,
         )  # fmt: skip
-        grammar = _answer_grammar(asks(answer_schema=SCHEMA, tools=(ZOOM,)))
+        grammar = _answer_grammar(asks(answer_schema=SCHEMA, tools=(ZOOM,)), compiler)
 
         def is_allowed(text):
             matcher = compiler.compile(grammar)
