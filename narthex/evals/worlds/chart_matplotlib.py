@@ -48,7 +48,8 @@ def draw_chart(chart: Chart) -> Painter | None:
             hint="pip install matplotlib",
         ) from None
     rng = random.Random(chart.seed)
-    with matplotlib.rc_context(), matplotlib.style.context(rng.choice(_SHEETS)):
+    # After a reset: what a user set for their own charts must not change ours.
+    with matplotlib.rc_context(), matplotlib.style.context(rng.choice(_SHEETS), after_reset=True):
         matplotlib.rcParams["font.family"] = rng.choice(_FONTS)
         side = chart.size / _DPI
         figure = Figure(figsize=(side, side), dpi=_DPI)

@@ -244,32 +244,44 @@ def _course(rng: random.Random, count: int, within: _Range) -> list[int]:
 def _slices(
     rng: random.Random, count: int, asked: list[int], form: Form, close: bool, is_large: bool, is_most: bool
 ) -> list[int]:
-    """Shares of 100, each wide enough for its print."""
+    """Shares of 100, each wide enough for its print; those asked about as far apart as the question needs."""
     least = 17 if is_large else 9
+    if close or form == "best":
+        return _leading_slices(rng, count, asked, form, close, is_most, least)
+    gap = 1 if form in ("read", "difference") else _CLEAR_SLICE
     places = 100 - count * least + count - 1  # what is left over, with a mark between any two shares of it
     while True:
         cuts = [-1, *sorted(rng.sample(range(places), count - 1)), places]
         parts = [least + after - before - 1 for before, after in pairwise(cuts)]
-        if _slices_fit(parts, asked, form, close, is_most):
+        if form == "read" or abs(parts[asked[0]] - parts[asked[-1]]) >= gap:
             return parts
 
 
-def _slices_fit(parts: list[int], asked: list[int], form: Form, close: bool, is_most: bool) -> bool:
-    one, two = parts[asked[0]], parts[asked[-1]]
-    if form in ("read", "difference"):
-        return form == "read" or one != two
-    apart = one - two if is_most or form != "best" else two - one
-    if form == "best":
-        others = [part for place, part in enumerate(parts) if place not in asked]
-        rest = max(others) if is_most else min(others)
-        ahead = one - rest if is_most else rest - one
-        if ahead < _CLEAR_SLICE:
-            return False
-    elif not close:
-        return abs(apart) >= _CLEAR_SLICE
-    else:
-        return abs(apart) == _CLOSE_SLICE
-    return apart == _CLOSE_SLICE if close else apart >= _CLEAR_SLICE
+def _leading_slices(
+    rng: random.Random, count: int, asked: list[int], form: Form, close: bool, is_most: bool, least: int
+) -> list[int]:
+    """Shares of which one leads, or is last, clearly, or with a second close to it; two may also be close anywhere."""
+    step = _CLOSE_SLICE if form == "best" and not is_most else -_CLOSE_SLICE
+    feasible = []
+    for one in range(least + 1 if step < 0 else least, 100):
+        lead = [one, one + step] if close else [one]
+        rest, left = count - len(lead), 100 - sum(lead)
+        low, high = least, 100
+        if form == "best":
+            low, high = (least, one - _CLEAR_SLICE) if is_most else (one + _CLEAR_SLICE, 100)
+        if rest * low <= left <= rest * high:
+            feasible.append((lead, rest, left, low, high))
+    lead, rest, left, low, high = rng.choice(feasible)
+    others = []
+    for place in range(rest, 0, -1):
+        part = rng.randint(max(low, left - (place - 1) * high), min(high, left - (place - 1) * low))
+        others.append(part)
+        left -= part
+    rng.shuffle(others)
+    if form == "pair":
+        rng.shuffle(lead)
+    fixed = dict(zip(asked, lead, strict=False))
+    return [fixed[place] if place in fixed else others.pop() for place in range(count)]
 
 
 def _style(rng: random.Random, shape: Shape, count: int, is_large: bool, unseen: bool) -> Style:
