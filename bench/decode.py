@@ -20,6 +20,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -38,6 +39,7 @@ WORKER_LIMIT_S = 3600.0
 
 def main() -> int:
     options = read_options()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # by an exception, which ends the contestant's process too
     result = bench(options)
     if not options.json:
         for line in [*table_lines(result), *more_lines(result)]:
@@ -118,7 +120,7 @@ def merged(model: str, row: Any, found: dict[str, Any], variants: dict[str, Any]
     line["ceiling_tps"], line["ceiling_bound"] = ceiling.get("tps"), ceiling.get("bound")
     line["ceiling_decode_tps"] = ceiling.get("decode_tps")
     for name, kind in chosen.items():
-        for figure in ("decode_tps", "wall_tps", "setting", "all_tps", "others_cores", "reason"):
+        for figure in ("decode_tps", "wall_tps", "cpu_tps", "setting", "all_tps", "others_cores", "reason"):
             if figure in each.get(kind, {}):
                 line[f"{name}_{figure}"] = each[kind][figure]
     line["transformers_way"] = "continuous batching" if best.endswith("continuous") else "generate"
@@ -150,7 +152,10 @@ def work(job: dict[str, Any], kind: str) -> dict[str, Any]:
         log.seek(0)
         told = log.read().strip().splitlines()
     if done.returncode == 0:
-        return json.loads(done.stdout.splitlines()[-1])
+        found = json.loads(done.stdout.splitlines()[-1])
+        if "check" in found:
+            say("; ".join(f"{name} {row.get('tps', row.get('reason'))}" for name, row in found["rows"].items()))
+        return found
     reason = told[-1] if told else f"ended with code {done.returncode}"
     say(f"{kind} failed: {reason}")
     return {"reason": reason}

@@ -15,7 +15,8 @@ from parts.work import Prompts, Row, Timing, median_of, prompts_for, short
 Setting = dict[str, Any]
 CHECK = Row("check", 4, 0, 24, 32)  # greedy ids that contestants compare: few enough that rounding seldom decides
 _EXACT = ("float32", "F32")
-_SEARCH_RUNS, _SEARCH_S = (3, 12), 1.0  # at least and at most so many short runs of a setting, within this time
+_SEARCH_RUNS, _SEARCH_S = 12, 1.0  # at most so many short runs of a setting, and none begun after this time
+_HOPELESS = 0.6  # of the best so far
 
 
 class Contestant(Protocol):
@@ -58,6 +59,7 @@ def measure(contestant: Contestant, rows: Iterable[Row], runs: int) -> dict[str,
                 "tps": middle.score(row),
                 "wall_tps": middle.wall_tps,
                 "decode_tps": middle.decode_tps,
+                "cpu_tps": middle.cpu_tps(row),
                 "setting": setting,
                 "all_tps": [timing.score(row) for timing in timings],
                 "others_cores": others.cores(),
@@ -70,19 +72,22 @@ def measure(contestant: Contestant, rows: Iterable[Row], runs: int) -> dict[str,
 def search(contestant: Contestant, row: Row, first: Setting) -> Setting:
     """One axis after the other, from what was best in an earlier row; every value is tried with a little of the work.
 
-    Its best run counts: others may use the machine as well, and hit one setting harder than the next.
+    A setting's best run counts: others may use the machine as well, and hit one setting harder than the next. What is
+    far behind after its first run is not tried again.
     """
     little = short(row)
     axes = contestant.axes(row)
     setting = {name: first[name] if first.get(name) in values else values[0] for name, values in axes.items()}
+    best = 0.0
 
     def score(setting: Setting) -> float:
-        best, start, seed = 0.0, time.perf_counter(), -1
-        contestant.run(setting, little, prompts_for(little, contestant.text, seed))  # warms up
-        while seed > -_SEARCH_RUNS[0] or (seed > -_SEARCH_RUNS[1] and time.perf_counter() - start < _SEARCH_S):
-            seed -= 1
-            best = max(best, contestant.run(setting, little, prompts_for(little, contestant.text, seed)).score(row))
-        return best
+        contestant.run(setting, little, prompts_for(little, contestant.text, -1))  # warms up
+        found, start = 0.0, time.perf_counter()
+        for seed in range(-2, -2 - _SEARCH_RUNS, -1):
+            found = max(found, contestant.run(setting, little, prompts_for(little, contestant.text, seed)).score(row))
+            if time.perf_counter() - start > _SEARCH_S or found < _HOPELESS * best:
+                break
+        return found
 
     best = score(setting)
     for name, values in axes.items():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from typing import Any
 
 import torch
@@ -13,7 +12,7 @@ from narthex.engine.products import Weights
 from narthex.weights import open_model
 from parts.checkpoints import checkpoint
 from parts.contest import CHECK, Setting, thread_counts
-from parts.work import Prompts, Row, Timing, prompts_for
+from parts.work import Clock, Moment, Prompts, Row, Timing, prompts_for
 
 # How weights are kept -> the type they are opened in, and the engine's `weights`. "half" is what "auto" chooses for
 # these models on a CPU: float16, which holds them exactly, multiplied in float32.
@@ -84,27 +83,27 @@ def best_two_apart(core: EngineCore) -> list[list[float]]:
 
 def _stepped(core: EngineCore, requests: list[Request]) -> Timing:
     ids: list[list[int]] = [[] for _ in requests]
-    times: list[list[float]] = [[] for _ in requests]
-    start = time.perf_counter()
+    moments: list[list[Moment]] = [[] for _ in requests]
+    clock = Clock()
     streams = {core.add(request): number for number, request in enumerate(requests)}
     while not core.is_idle:
         outs = core.step()
-        now = time.perf_counter() - start
+        now = clock.now()
         for number, token in outs:
             ids[streams[number]].append(token.id)
-            times[streams[number]].append(now)
-    return Timing(ids, times)
+            moments[streams[number]].append(now)
+    return Timing(ids, moments)
 
 
 async def _streamed(engine: Engine, requests: list[Request]) -> Timing:
-    start = time.perf_counter()
+    clock = Clock()
 
-    async def read(request: Request) -> tuple[list[int], list[float]]:
-        ids, times = [], []
+    async def read(request: Request) -> tuple[list[int], list[Moment]]:
+        ids, moments = [], []
         async for token in engine.submit(request):
             ids.append(token.id)
-            times.append(time.perf_counter() - start)
-        return ids, times
+            moments.append(clock.now())
+        return ids, moments
 
     read_all = await asyncio.gather(*(read(request) for request in requests))
-    return Timing([ids for ids, _ in read_all], [times for _, times in read_all])
+    return Timing([ids for ids, _ in read_all], [moments for _, moments in read_all])

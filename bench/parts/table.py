@@ -40,6 +40,8 @@ def table_lines(result: dict[str, Any]) -> list[str]:
             lines.append(
                 f"{'':<13} {'  decoding alone':<16} {beside[0]:>9} {beside[1]:>13} {beside[2]:>10} {ceiling:>9}"
             )
+        beside = [_figure(row.get(f"{name}_cpu_tps")) for name in ("narthex", "transformers", "llama_cpp")]
+        lines.append(f"{'':<13} {'  by CPU time':<16} {beside[0]:>9} {beside[1]:>13} {beside[2]:>10}")
     lines += ["", "settings"]
     for row in result["rows"]:
         for name in ("narthex", "transformers", "llama_cpp"):

@@ -6,7 +6,6 @@ A shared prompt is decoded once and its cells are given to the other sequences (
 from __future__ import annotations
 
 import ctypes
-import time
 from typing import Any
 
 import llama_cpp
@@ -16,7 +15,7 @@ from narthex.weights import open_model
 from parts.checkpoints import checkpoint
 from parts.contest import Setting, thread_counts
 from parts.gguf_file import gguf_file
-from parts.work import Prompts, Row, Timing
+from parts.work import Clock, Prompts, Row, Timing
 
 _BATCH = 2048  # llama.cpp's default
 _CACHE_TYPES = {"F16": llama_cpp.GGML_TYPE_F16, "F32": llama_cpp.GGML_TYPE_F32}
@@ -53,18 +52,18 @@ class LlamaCpp:
         memory = llama_cpp.llama_get_memory(context)
         llama_cpp.llama_memory_clear(memory, True)
         line = _Line(context, self.text.vocab_size, row.streams)
-        start = time.perf_counter()
+        clock = Clock()
         if row.shared:
             line.prompt([(0, 0, prompts.shared)], is_scored=False)
             for stream in range(1, row.streams):
                 llama_cpp.llama_memory_seq_cp(memory, 0, stream, -1, -1)
         last = line.prompt([(stream, row.shared, ids) for stream, ids in enumerate(prompts.own)], is_scored=True)
-        rows, times = [last], [time.perf_counter() - start]
+        rows, moments = [last], [clock.now()]
         for step in range(row.new - 1):
             rows.append(line.step(rows[-1], row.prompt + step))
-            times.append(time.perf_counter() - start)
+            moments.append(clock.now())
         line.close()
-        return Timing(np.stack(rows, axis=1).tolist(), [times] * row.streams)
+        return Timing(np.stack(rows, axis=1).tolist(), [moments] * row.streams)
 
     def _open_context(self, setting: Setting, row: Row) -> Any:
         one_cache = setting.get("one_cache", True)

@@ -11,7 +11,6 @@ its first token is there.
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ import torch
 
 from parts.checkpoints import checkpoint
 from parts.contest import Setting, thread_counts
-from parts.work import Prompts, Row, Timing
+from parts.work import Clock, Moment, Prompts, Row, Timing
 
 # Its Llama 4 code imports torchvision where that is installed, whose compiled part may not load beside a CPU build of
 # torch and is not used here; two operators have to be declared before that import.
@@ -38,15 +37,15 @@ logging.set_verbosity_error()
 logging.disable_progress_bar()
 
 
-class _Clock(StoppingCriteria):
+class _Watch(StoppingCriteria):
     """Is asked after every token, and notes the time."""
 
-    def __init__(self, start: float) -> None:
-        self._start = start
-        self.times_s: list[float] = []
+    def __init__(self) -> None:
+        self._clock = Clock()
+        self.moments: list[Moment] = []
 
     def __call__(self, input_ids: torch.Tensor, scores: Any, **more: Any) -> torch.Tensor:
-        self.times_s.append(time.perf_counter() - self._start)
+        self.moments.append(self._clock.now())
         return torch.zeros(len(input_ids), dtype=torch.bool)
 
 
@@ -94,7 +93,7 @@ class Generate(_Opened):
         torch.set_num_threads(setting["threads"])
         model = self.open(setting["precision"])
         ids_BT = torch.tensor(prompts.whole)
-        clock = _Clock(time.perf_counter())
+        watch = _Watch()
         more: dict[str, Any] = {}
         if setting.get("prompt") == "computed once":
             cache = DynamicCache(config=model.config)
@@ -105,13 +104,13 @@ class Generate(_Opened):
             ids_BT,
             attention_mask=torch.ones_like(ids_BT),
             generation_config=_greedy(row.new),
-            stopping_criteria=StoppingCriteriaList([clock]),
+            stopping_criteria=StoppingCriteriaList([watch]),
             **more,
         )
         new = out_BT[:, row.prompt :].tolist()
-        if any(len(ids) != row.new for ids in new) or len(clock.times_s) != row.new:
+        if any(len(ids) != row.new for ids in new) or len(watch.moments) != row.new:
             raise RuntimeError(f"wrote {[len(ids) for ids in new]} tokens instead of {row.new}")
-        return Timing(new, [clock.times_s] * row.streams)
+        return Timing(new, [watch.moments] * row.streams)
 
 
 class Continuous(_Opened):
@@ -134,17 +133,17 @@ class Continuous(_Opened):
     def run(self, setting: Setting, row: Row, prompts: Prompts) -> Timing:
         manager = self._serve(setting, row)
         staged = 1 if row.shared else row.streams
-        start = time.perf_counter()
+        clock = Clock()
         names = [manager.add_request(ids, streaming=True, max_new_tokens=row.new) for ids in prompts.whole[:staged]]
         ids: dict[str, list[int]] = {}
-        times: dict[str, list[float]] = {}
+        moments: dict[str, list[Moment]] = {}
         open_streams = row.streams
         while open_streams:
             found = manager.get_result(timeout=60)
             if found is None or found.error:
                 raise RuntimeError(found.error if found else "continuous batching gave no token for a minute")
-            now = time.perf_counter() - start
-            earlier = times.setdefault(found.request_id, [])
+            now = clock.now()
+            earlier = moments.setdefault(found.request_id, [])
             ids[found.request_id] = list(found.generated_tokens)
             earlier += [now] * (len(found.generated_tokens) - len(earlier))
             open_streams -= found.is_finished()
@@ -153,7 +152,7 @@ class Continuous(_Opened):
                 names += [manager.add_request(more, streaming=True, max_new_tokens=row.new) for more in rest]
         if any(len(ids[name]) != row.new for name in names):
             raise RuntimeError(f"wrote {[len(ids[name]) for name in names]} tokens instead of {row.new}")
-        return Timing([ids[name] for name in names], [times[name] for name in names])
+        return Timing([ids[name] for name in names], [moments[name] for name in names])
 
     def _serve(self, setting: Setting, row: Row) -> Any:
         """A running manager with room for the row; a new one for every setting."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import statistics
+import time
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -41,27 +42,56 @@ class Prompts(NamedTuple):
         return [[*self.shared, *ids] for ids in self.own]
 
 
+class Moment(NamedTuple):
+    """Since a run began: seconds on the wall's clock, and seconds of processors, which others do not lengthen."""
+
+    wall_s: float
+    cpu_s: float
+
+
+class Clock:
+    """Starts when it is made."""
+
+    def __init__(self) -> None:
+        self._wall, self._cpu = time.perf_counter(), time.process_time()
+
+    def now(self) -> Moment:
+        return Moment(time.perf_counter() - self._wall, time.process_time() - self._cpu)
+
+
 class Timing(NamedTuple):
-    """One run: for each stream its new ids, and when each of them was there, in seconds from submission."""
+    """One run: for each stream its new ids, and when each of them was there, counted from submission."""
 
     ids: list[list[int]]
-    times_s: list[list[float]]
+    moments: list[list[Moment]]
 
     @property
     def wall_tps(self) -> float:
         """All new tokens over the time from submission to the last of them; prompts included."""
-        return sum(map(len, self.ids)) / max(times[-1] for times in self.times_s)
+        return sum(map(len, self.ids)) / max(moments[-1].wall_s for moments in self.moments)
 
     @property
     def decode_tps(self) -> float | None:
         """Tokens per second while every stream decodes: from the last first token to the first last one."""
-        start, stop = max(times[0] for times in self.times_s), min(times[-1] for times in self.times_s)
-        inside = sum(start < time <= stop for times in self.times_s for time in times)
-        return inside / (stop - start) if inside else None
+        found = self._all_decode()
+        return found[0] / found[1].wall_s if found else None
+
+    def cpu_tps(self, row: Row) -> float | None:
+        """The row's figure per second of processors instead of the wall's clock: for what shares its machine."""
+        if row.is_agents:
+            return sum(map(len, self.ids)) / max(moments[-1].cpu_s for moments in self.moments)
+        found = self._all_decode()
+        return found[0] / found[1].cpu_s if found else None
 
     def score(self, row: Row) -> float:
         """The figure that the row is about."""
         return self.wall_tps if row.is_agents else self.decode_tps or 0.0
+
+    def _all_decode(self) -> tuple[int, Moment] | None:
+        """How many tokens were drawn while every stream decoded, and how long that took."""
+        start, stop = max(moments[0] for moments in self.moments), min(moments[-1] for moments in self.moments)
+        inside = sum(start < moment <= stop for moments in self.moments for moment in moments)
+        return (inside, Moment(stop.wall_s - start.wall_s, stop.cpu_s - start.cpu_s)) if inside else None
 
 
 ROWS = ("one_stream", "streams_8", "streams_16", "agents_8_shared")
