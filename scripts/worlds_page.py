@@ -1,4 +1,4 @@
-"""Write what docs/worlds.md owes to the generators: its two pictures and the blocks between `generated` marks.
+"""Write what docs/worlds.md owes to the generators: its pictures and the blocks between `generated` marks.
 
 python scripts/worlds_page.py            writes them
 python scripts/worlds_page.py --check    writes nothing; exit code 1 if a block is stale
@@ -10,6 +10,7 @@ import argparse
 import re
 import sys
 from collections import Counter
+from functools import partial
 from pathlib import Path
 
 from PIL import Image, ImageChops
@@ -27,6 +28,7 @@ PAGE = ROOT / "docs" / "worlds.md"
 PICTURES = ROOT / "docs" / "pictures"
 
 SEED, SHOWN_PANEL, SHOWN_EDGE = 1, 73, (2, 6, 10)  # examples chosen by eye: both prints; three kinds of input
+SHOWN_WORLDS = {"dials": (4, 6, 7), "shapes": (9, 13, 18), "forms": (11, 12, 5), "routes": (2, 5, 13)}  # by eye, too
 NUM_COUNTED = 500
 VIEW_PX = 96  # narthex-nano's one tile
 SIDE_PX, GAP_PX, COLOURS = 256, 12, 28  # few colours keep a noisy panel under 60 KB
@@ -51,6 +53,7 @@ def main() -> int:
 def filled(page: str) -> str:
     """The page with every generated block made anew."""
     blocks = {"panel": panel_example, "shares": panel_shares, "edge": edge_examples, "border": edge_counts}
+    blocks |= {name: partial(world_examples, name) for name in SHOWN_WORLDS}
     return _BLOCK.sub(lambda found: found[1] + blocks[found[2]]() + "\n" + found[3], page)
 
 
@@ -61,7 +64,8 @@ def pictures() -> dict[str, Image.Image]:
     whole = _picture(panel)
     crop = whole.crop(tuple(round(edge * whole.width / 1000) for edge in look.box))  # type: ignore[arg-type]
     edge = [_picture(item) for item in shown_edge()]
-    return {"panels.png": _row([whole, _view(whole), _view(crop)]), "edge.png": _row(edge)}
+    rows = {f"{name}.png": _row([_picture(item) for item in shown_world(name)], is_vivid=True) for name in SHOWN_WORLDS}
+    return {"panels.png": _row([whole, _view(whole), _view(crop)]), "edge.png": _row(edge), **rows}
 
 
 def shown_panel() -> Item:
@@ -72,17 +76,36 @@ def shown_edge() -> list[Item]:
     return [get_world("edge").item(SEED, index, split="test") for index in SHOWN_EDGE]
 
 
+def shown_world(name: str) -> list[Item]:
+    return [get_world(name).item(SEED, index, split="test") for index in SHOWN_WORLDS[name]]
+
+
+def world_examples(name: str) -> str:
+    """The questions under a row of pictures, each with its demonstration."""
+    places = ", ".join(map(str, SHOWN_WORLDS[name]))
+    lines = [f"From left to right (seed {SEED}, indices {places}):", "", "```"]
+    for item in shown_world(name):
+        lines += ([""] if lines[-1] != "```" else []) + [item.question, *_told(item)]
+    return "\n".join([*lines, "```"])
+
+
 def panel_example() -> str:
     """The question under the picture, and the demonstration."""
     item = shown_panel()
-    lines = [f'"{item.question}" (seed {SEED}, index {SHOWN_PANEL}, {_picture(item).width} pixels)', "", "```"]
+    asked = f'"{item.question}" (seed {SEED}, index {SHOWN_PANEL}, {_picture(item).width} pixels)'
+    return "\n".join([asked, "", "```", *_told(item), "```"])
+
+
+def _told(item: Item) -> list[str]:
+    """A demonstration, step by step."""
+    lines = []
     for step in item.trace:
         if isinstance(step, Look):
             said = f"zoom {list(step.box)}"
         else:
             said = f"{step.name} {step.arguments}" if isinstance(step, Call) else f"answer: {step.text}"
         lines.append(f"({step.thought}) {said}")
-    return "\n".join([*lines, "```"])
+    return lines
 
 
 def panel_shares() -> str:
@@ -140,14 +163,16 @@ def _view(picture: Image.Image) -> Image.Image:
     return Image.fromarray(tile_3HW.transpose(1, 2, 0)).resize((SIDE_PX, SIDE_PX), Image.Resampling.NEAREST)
 
 
-def _row(parts: list[Image.Image]) -> Image.Image:
-    """Pictures side by side on white, each as large as fits a square of SIDE_PX."""
+def _row(parts: list[Image.Image], *, is_vivid: bool = False) -> Image.Image:
+    """Pictures side by side on white, each as large as fits a square of SIDE_PX. is_vivid: with their rare colours."""
     width = len(parts) * SIDE_PX + (len(parts) - 1) * GAP_PX
     row = Image.new("RGB", (width, SIDE_PX), "white")
     for place, part in enumerate(parts):
         fitted = part.copy()
         fitted.thumbnail((SIDE_PX, SIDE_PX))
         row.paste(fitted, (place * (SIDE_PX + GAP_PX), 0))
+    if is_vivid:
+        return row.quantize(4 * COLOURS, method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
     return row.quantize(COLOURS, dither=Image.Dither.NONE)
 
 

@@ -23,7 +23,7 @@ def script():
 
 
 def test_counted_and_quoted_blocks_are_fresh(script):
-    assert PAGE.count("<!-- generated: ") == 4
+    assert PAGE.count("<!-- generated: ") == 4 + len(script.SHOWN_WORLDS)
     assert script.filled(PAGE) == PAGE, "run: python scripts/worlds_page.py"
 
 
@@ -60,5 +60,5 @@ def test_files_and_figures_of_the_prose(script):
         assert (ROOT / path).exists(), path
     assert f"{min(_SIZES)} to {max(_SIZES)} pixels" in PAGE and _TEST_BUCKETS == 8 and "one of eight buckets" in PAGE
     assert f"{script.VIEW_PX} x {script.VIEW_PX} pixels" in PAGE
-    for name in ("panels", "panels-unseen", "edge"):
+    for name in ("panels", "panels-unseen", "edge", *script.SHOWN_WORLDS):
         assert get_world(name).name == name and name in PAGE
