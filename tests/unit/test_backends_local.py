@@ -32,14 +32,15 @@ def endless(tiny_folder):
     """The same model, unable to stop or to end a thought by itself; it writes plain text alone."""
     made = LocalBackend.open(tiny_folder, device="cpu")
     specials = torch.tensor(sorted(made.chat.tokenizer.special_ids.values()))
-    score = made.model.score
+    decoder = made.engine.core.runner.decoder
+    score = decoder.score
 
     def only_words(x):
         scores = score(x).clone()
         scores[..., specials] = float("-inf")
         return scores
 
-    made.model.score = only_words
+    decoder.score = only_words
     return made
 
 
@@ -195,13 +196,14 @@ async def test_a_deadline_ends_the_turn_with_what_there_is(endless, monkeypatch)
 
 
 def slowly(backend, monkeypatch, seconds):
-    decode = backend.model.decode
+    decoder = backend.engine.core.runner.decoder
+    forward = decoder.run
 
     def late(*arguments):
         time.sleep(seconds)
-        return decode(*arguments)
+        return forward(*arguments)
 
-    monkeypatch.setattr(backend.model, "decode", late)
+    monkeypatch.setattr(decoder, "run", late)
 
 
 async def test_closing_stops_the_model(endless, monkeypatch):
