@@ -6,6 +6,7 @@ failed; 130 Ctrl-C.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from collections.abc import Sequence
@@ -66,7 +67,21 @@ def _top(
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command line (default: this process's own) and return its exit code. Nothing is raised but SystemExit."""
+    """Run a command line and return its exit code. Nothing is raised but SystemExit.
+
+    Without arguments it is this process's own, and where torch was loaded the process ends here.
+    """
+    code = _run(arguments)
+    # Python would take torch down piece by piece: half a second of work for nothing, before the prompt is back.
+    if arguments is None and "torch" in sys.modules and not os.environ.get("NARTHEX_DEBUG"):
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError, ValueError):
+                stream.flush()
+        os._exit(code)
+    return code
+
+
+def _run(arguments: Sequence[str] | None) -> int:
     is_debug = os.environ.get("NARTHEX_DEBUG", "") not in ("", "0")
     setup_logging(2 if is_debug else 0)
     for stream in (sys.stdout, sys.stderr):
