@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
+from narthex.base.errors import NarthexError
 from narthex.base.paths import narthex_home
 from narthex.cli.choices import DeviceName, ModelName
 from narthex.cli.inputs import MAX_SEED, Options, parse_options
@@ -124,6 +125,8 @@ def model_view(backend: Backend, picture: Image.Image) -> Image.Image | None:
 
 
 async def _answer_in_each_mode(console: Console, item: Item, path: Path, backend: Backend) -> None:
+    from rich.markup import escape
+
     from narthex.cli.keeping import RunBlobs
     from narthex.cli.show import ledger_line
     from narthex.cli.stage import Stage
@@ -135,7 +138,12 @@ async def _answer_in_each_mode(console: Console, item: Item, path: Path, backend
         stage = Stage(sys.stdout, sys.stdout)
         blobs = RunBlobs(stage.warn)
         show = _Shower(console, stage, blobs, backend, shows_looks=mode != "contemplating")
-        found = await _ask(item, path, mode, backend, show, blobs)
+        try:
+            found = await _ask(item, path, mode, backend, show, blobs)
+        except NarthexError as error:  # the other modes still have something to show
+            stage.close()
+            console.print(f"[bold red]failed[/bold red] (exact answer: {item.answer}): {escape(error.message)}\n")
+            continue
         said = " ".join(found.end.answer.split())
         if world.check(item, found.end.answer):
             console.print("[bold green]right[/bold green]", end="")

@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from narthex.backends.fake import Said, ScriptedBackend
+from narthex.base.errors import BackendError
 from narthex.cli import main
 from narthex.cli.demo import draw_item
 from narthex.evals.worlds import get_world
@@ -104,6 +105,18 @@ def test_the_demo_judges_every_answer_against_the_exact_one(answering, capsys, h
         assert picture.size == item.picture.size
     commands = out.rstrip().splitlines()[-2:]
     assert "ask" in commands[0] and commands[1].split()[-1] == "8"
+
+
+def test_a_mode_that_fails_does_not_end_the_demo(answering, capsys, home):
+    def script(request):
+        if not request.thinking:
+            raise BackendError("no room for it")
+        return Said(text="nothing")
+
+    answering(script)
+    assert main(["demo", "--seed", "7"]) == 0
+    verdicts = re.findall(r"^(failed|right|wrong) \(exact answer", capsys.readouterr().out, re.MULTILINE)
+    assert verdicts == ["failed", "wrong", "wrong"]
 
 
 def test_the_example_is_what_its_script_draws():
