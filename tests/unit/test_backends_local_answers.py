@@ -15,7 +15,9 @@ from narthex.backends.confidence import WINDOW_TOKENS, Confidence
 from narthex.backends.local import LocalBackend, _answer_grammar
 from narthex.base.errors import InputError
 from narthex.chat import Message, ToolSpec
+from narthex.engine import core
 from narthex.engine.grammar import GrammarCompiler
+from narthex.engine.sampler import Drawn
 from narthex.tokens import ChatFormat
 
 ZOOM = ToolSpec(name="zoom", parameters={"type": "object", "properties": {"box": {}, "image": {}}})
@@ -89,7 +91,11 @@ class TestSchema:
                 with pytest.raises(ValueError):
                     json.loads(end.thought)
 
-    async def test_it_holds_after_a_thought_that_families_spell_out(self, backend, tiny_folder):
+    @pytest.mark.parametrize("ends_itself", [False, True])
+    async def test_it_holds_after_a_thought_that_families_spell_out(
+        self, backend, tiny_folder, monkeypatch, ends_itself
+    ):
+        """Be it spent, or ended by the model's own mark in the middle of its budget."""
         chat = ChatFormat.open(tiny_folder, thought="think_tags")
         chat._opens_thought = {True: True, False: False}  # as a template that writes <think> at its end
         grammars = GrammarCompiler(
@@ -97,11 +103,19 @@ class TestSchema:
             vocab_size=backend.model.config.text.vocab_size, stop_ids=chat.stop_ids,
         )  # fmt: skip
         spelt = LocalBackend("spelt", backend.model, chat, grammars)
+        if ends_itself:
+            first = iter(chat.encode("bar</think>"))
+            drawn = core.draw
+            monkeypatch.setattr(
+                core, "draw", lambda logits, sequences: [Drawn(id_) for id_ in [next(first, None)] if id_ is not None]
+                or drawn(logits, sequences)
+            )  # fmt: skip
         _, end = await turn(
             spelt, asks(thinking=True, think_tokens=20, answer_tokens=60, answer_schema=SCHEMA, temperature=1.5, seed=1)
         )
         spelt.close()
         assert json.loads(end.text)["gauge"] in "AB" and 1 < end.usage.thought_tokens <= 20
+        assert (end.thought == "bar") == ends_itself
         assert end.usage.cached_tokens <= end.usage.prompt_tokens
 
     async def test_one_that_cannot_be_kept_is_refused(self, backend):
