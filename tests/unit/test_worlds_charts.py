@@ -255,6 +255,18 @@ def test_print_keeps_inside_the_picture_and_apart() -> None:
                 assert a[2] <= b[0] or b[2] <= a[0] or a[3] <= b[1] or b[3] <= a[1], chart.shape
 
 
+def test_close_views_say_what_they_show() -> None:
+    for index in range(60):
+        crop = CHARTS.reading_crop(4, index)
+        drawn = "".join(glyph.char for glyph in crop.glyphs)
+        assert crop.text and all(text in drawn for text in crop.text.split(" ")), (crop.text, drawn)
+        assert min(crop.picture.size) >= 64 and abs(crop.picture.width - crop.picture.height) <= 1
+        heights = [glyph.height * VIEW / crop.picture.width for glyph in crop.glyphs if glyph.char.isdigit()]
+        assert max(heights) > 6.4  # legible in the close view
+    assert CHARTS.reading_crop(4, 3).text == CHARTS.reading_crop(4, 3).text
+    assert CHARTS.reading_crop(4, 3).glyphs != CHARTS.reading_crop(4, 3, split="test").glyphs
+
+
 def test_glyphs_stand_where_ink_is() -> None:
     for item in ITEMS[:40]:
         assert item.picture is not None

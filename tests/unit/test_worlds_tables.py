@@ -215,6 +215,18 @@ def test_traces_are_short_and_others_hardly_longer() -> None:
     assert styles > len(ITEMS)
 
 
+def test_close_views_say_what_they_show() -> None:
+    for index in range(60):
+        crop = TABLES.reading_crop(4, index)
+        drawn = "".join(glyph.char for glyph in crop.glyphs)
+        assert crop.text and all(text in drawn for text in crop.text.split(" ")), (crop.text, drawn)
+        assert min(crop.picture.size) >= 64 and abs(crop.picture.width - crop.picture.height) <= 1
+        heights = [glyph.height * VIEW / crop.picture.width for glyph in crop.glyphs if glyph.char.isdigit()]
+        assert max(heights) > 6.4  # legible in the close view
+    assert TABLES.reading_crop(4, 3).text == TABLES.reading_crop(4, 3).text
+    assert TABLES.reading_crop(4, 3).glyphs != TABLES.reading_crop(4, 3, split="test").glyphs
+
+
 def test_glyphs_stand_where_ink_is() -> None:
     for item in ITEMS[:40]:
         assert item.picture is not None

@@ -49,6 +49,7 @@ class _Layout:
         if chart.unit and chart.shape != "pie":
             words = self.rng.choice((f"{words}, {chart.unit}", f"{words} ({chart.unit})"))
         run = text_run(words, self.style.label_face, self.em((20.0, 22.5)))
+        chart.header = words.replace(" ", "")
         x = 8 * du if self.rng.random() < 0.55 else (self.size - run.width) / 2
         chart.prints.append((run, x, top, self.style.paper.ink))
         return top + max(run.height, 17 * du) + 7 * du
@@ -176,8 +177,9 @@ class _Layout:
         labels = [text_run(mark.label, self.style.label_face, self.label_em) for mark in chart.marks]
         signed = self.rng.random() < 0.5
         runs = [text_run(mark.value + "%" * signed, self.style.value_face, self.value_em) for mark in chart.marks]
-        reach = max(max(run.width for run in labels) + 5 * du, 24 * du)
-        tall = max(run.height for run in labels) + 4 * du
+        clear = (8 if self.style.fill == "burst" else 4) * du
+        reach = max(max(run.width for run in labels) + clear + du, 24 * du)
+        tall = max(run.height for run in labels) + clear
         room_y = (self.size - self.header - 5 * du) / 2 - tall
         radius = min(self.size / 2 - reach - 4 * du, room_y, 96 * du)
         if radius < 62 * du:
@@ -195,7 +197,7 @@ class _Layout:
             spot = x + away * c - run.width / 2, y + away * s - run.height / 2
             mark.value_box = self.put(run, *spot, self.ink_on(mark))
             # The label's near edge stands clear of the rim in whichever direction it lies.
-            out = radius + 4 * du + abs(c) * label.width / 2 + abs(s) * label.height / 2
+            out = radius + clear + abs(c) * label.width / 2 + abs(s) * label.height / 2
             spot = x + out * c - label.width / 2, y + out * s - label.height / 2
             mark.label_box = self.put(label, *spot, self.style.paper.ink)
             half = math.radians(min(90.0, sweep / 2))

@@ -99,6 +99,7 @@ class Chart:
     style: Style
     noise: float
     seed: int
+    header: str = ""  # what is printed above, without its spaces
     plot: Box = (0.0, 0.0, 0.0, 0.0)
     ticks: list[tuple[float, Box]] = field(default_factory=list)  # by line from zero: its place, its number's bounds
     prints: list[tuple[Run, float, float, Colour]] = field(default_factory=list)
@@ -298,15 +299,15 @@ def _style(rng: random.Random, shape: Shape, count: int, is_large: bool, unseen:
     return Style(
         paper, _mark_colours(rng, paper, count, manner, unseen), label_face, value_face, fill,
         rng.choice(("lines", "lines", "dashes", "none")), rng.random() < 0.25, rng.uniform(0.5, 0.86),
-        shape in ("bars", "rows") and rng.random() < 0.25, rng.random() < 0.7, rng.random(),
+        shape in ("bars", "rows") and not unseen and rng.random() < 0.25, rng.random() < 0.7, rng.random(),
     )  # fmt: skip
 
 
 def _mark_colours(rng: random.Random, paper: Paper, count: int, manner: str, unseen: bool) -> tuple[Colour, ...]:
     """Colours of the marks, all of them well apart from the ground in brightness."""
     ground = luma_of(paper.ground)
-    low, high = (0.24, 0.5) if ground > 0.85 else (0.15, 0.38) if ground > 0.5 else (0.5, 0.85)
-    start, luma, strength = SEEN_HUES * rng.random(), rng.uniform(low, high), rng.uniform(0.4, 0.85)
+    low, high = (0.24, 0.5) if ground > 0.85 else (0.15, 0.38) if ground > 0.5 else (0.5, 0.8)
+    start, luma, strength = SEEN_HUES * rng.random(), rng.uniform(low, high), rng.uniform(0.35, 0.75)
     if unseen:
         start = rng.uniform(*UNSEEN_HUES)
     if manner == "one":

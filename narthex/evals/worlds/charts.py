@@ -27,9 +27,9 @@ from narthex.evals.worlds.chart_layout import lay_out
 from narthex.evals.worlds.chart_paint import paint_chart
 from narthex.evals.worlds.chart_scene import Chart, Form, Mark, Need, plan_chart
 from narthex.evals.worlds.drawing import Box
-from narthex.evals.worlds.item import Answer, Glyph, Item, Kind, Look, Split, Step, stream
+from narthex.evals.worlds.item import Answer, Crop, Glyph, Item, Kind, Look, Split, Step, stream
 from narthex.evals.worlds.labels import family_of, named_labels
-from narthex.evals.worlds.looks import box_around, joined
+from narthex.evals.worlds.looks import box_around, cropped, joined, nearby, read_whole
 from narthex.evals.worlds.written import written_difference
 
 Painter = Callable[[], tuple[Image.Image, tuple[Glyph, ...]]]
@@ -115,6 +115,22 @@ class Charts:
             self.name, _KINDS[form], picture, question, answer, need.legible, level, glyphs, traces[0], seed,
             tuple(traces[1:]),
         )  # fmt: skip
+
+    def reading_crop(self, seed: int, index: int, split: Split = "train") -> Crop:
+        """Make a close view of fine print, as a zoom returns it; its text: what it shows whole, from the top left."""
+        rng = stream(f"{self.name}/crop", split, seed, index)
+        need = Need("read", False)
+        while True:
+            chart = plan_chart(rng, need, rng.random(), split=split, unseen=self._unseen)
+            painter = self._draw(chart)
+            trace = demonstrations(chart, need)[:1] if painter is not None else []
+            if painter is None or not trace or not isinstance(trace[0][0], Look):
+                continue
+            mark = chart.chosen()[0]
+            asked = mark.value_box or chart.ticks[mark.half // 2][1]
+            box = nearby(rng, trace[0][0].box, asked, chart.size)
+            if texts := read_whole(box, chart.prints, chart.size, untold=[chart.header]):
+                return cropped(*painter(), box, " ".join(texts))
 
     def check(self, item: Item, answer: str) -> bool:
         """Say whether `answer` is right: an equal number with no other unit, the one label, or the one trend."""

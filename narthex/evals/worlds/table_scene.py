@@ -78,6 +78,7 @@ class Table:
     style: Style
     noise: float
     seed: int
+    caption: str = ""  # what is printed above or below, without its spaces
     name_boxes: list[Box] = field(default_factory=list)
     head_boxes: list[Box] = field(default_factory=list)
     cell_boxes: list[list[Box]] = field(default_factory=list)
@@ -196,6 +197,7 @@ def _caption(rng: random.Random, table: Table, du: float) -> None:
     (xs, ys), top = table.edges, rng.random() < 0.5
     y = ys[0] - 8 * du - run.height if top else ys[-1] + 8 * du
     if rng.random() < 0.5 and y > 5 * du and y + run.height < 250 * du and xs[0] + run.width < 250 * du:
+        table.caption = words.replace(" ", "")
         table.prints.append((run, xs[0] + 6 * du, y, table.style.paper.ink))
 
 

@@ -20,9 +20,9 @@ from typing import NamedTuple
 from narthex.evals.worlds import table_words
 from narthex.evals.worlds.answers import same_quantity
 from narthex.evals.worlds.drawing import Box
-from narthex.evals.worlds.item import Answer, Call, Item, Kind, Look, Split, Step, stream
+from narthex.evals.worlds.item import Answer, Call, Crop, Item, Kind, Look, Split, Step, stream
 from narthex.evals.worlds.labels import family_of, named_labels
-from narthex.evals.worlds.looks import LookBox, box_around, holds, joined
+from narthex.evals.worlds.looks import LookBox, box_around, cropped, holds, joined, nearby, read_whole
 from narthex.evals.worlds.table_paint import paint_table
 from narthex.evals.worlds.table_scene import Form, Need, Table, plan_table
 from narthex.evals.worlds.written import written_sum
@@ -100,6 +100,22 @@ class Tables:
             self.name, _KINDS[form], picture, question, asked.answer, need.legible, level, glyphs, traces[0], seed,
             tuple(traces[1:]),
         )  # fmt: skip
+
+    def reading_crop(self, seed: int, index: int, split: Split = "train") -> Crop:
+        """Make a close view of fine print, as a zoom returns it; its text: what it shows whole, from the top left."""
+        rng = stream(f"{self.name}/crop", split, seed, index)
+        while True:
+            table = plan_table(rng, Need("lookup", False), rng.random(), split=split, unseen=self._unseen)
+            row = table.rows[0]
+            asked = table.cell_boxes[row][table.column]
+            if table.print == "fine":
+                box: LookBox | None = _quarter(asked[0] > table.size / 2, asked[1] > table.size / 2)
+            else:
+                box = box_around(asked, table.size)
+                box = box and nearby(rng, box, asked, table.size)
+            texts = read_whole(box, table.prints, table.size, untold=[table.caption]) if box is not None else []
+            if box is not None and texts:
+                return cropped(*paint_table(table), box, " ".join(texts))
 
     def check(self, item: Item, answer: str) -> bool:
         """Say whether `answer` is right: an equal number with no other unit, or all the rows' names and no other."""
