@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from narthex.engine.pages import CHUNKED, GLOBAL
-from narthex.engine.rows import CacheFacts, Rows, Span, attend_part, merge
+from narthex.engine.rows import Rows, Span, attend_part, merge
 from narthex.engine.sequence import Sequence
 from narthex.model.attention import softmax_attention, visible
 from narthex.model.config import TextConfig
@@ -51,11 +51,6 @@ class KVPages:
     @property
     def num_bytes(self) -> int:
         return sum(rows.numel() * rows.element_size() for rows in self.rows)
-
-    def facts(self, kind: int) -> CacheFacts:
-        layers = self._layers(kind)
-        position_bytes = len(layers) * layers[0][0].numel() * layers[0].element_size()
-        return CacheFacts(kind, self.chunks[kind], self.block_size, position_bytes, self.device, layers[0].dtype)
 
     def copy_page(self, kind: int, source: int, target: int) -> None:
         """Copy one page in every layer of a kind."""
@@ -119,11 +114,10 @@ class PagedMemory:
         cache.index_copy_(0, view.slots_N, new_NGK if num_new == len(new_NGK) else new_NGK[:num_new])
         q_NHK = qkv_NHK.narrow(1, 0, num_heads)
         if view.rows is not None and self._num_rows == len(q_NHK):
-            return view.rows.attend(layer, q_NHK, new_NGK, cache)
+            return view.rows.attend(q_NHK, cache)
         out_NHK = torch.zeros_like(q_NHK, memory_format=torch.contiguous_format)
         if view.rows is not None:
-            num_rows = self._num_rows
-            out_NHK.flatten(1)[:num_rows] = view.rows.attend(layer, q_NHK[:num_rows], new_NGK[:num_rows], cache)
+            out_NHK.flatten(1)[: self._num_rows] = view.rows.attend(q_NHK[: self._num_rows], cache)
         for segment in view.segments:
             part = slice(segment.start, segment.stop)
             out_1HTK = self._attend_segment(segment, q_NHK[None, part].transpose(1, 2), new_NGK[None, part], cache)
@@ -163,9 +157,11 @@ class PagedMemory:
         key = kind, sequences[0].version
         rows = kept.get(key)
         if rows is not None and rows.can_serve(sequences):
-            rows.advance(sequences)
+            rows.advance()
         else:
-            rows = Rows(sequences, self._pages.facts(kind), is_fixed=self._is_fixed)
+            pages = self._pages
+            cache = pages.rows[pages.kind_of.index(kind)]
+            rows = Rows(sequences, kind, pages.chunks[kind], cache, pages.block_size, is_fixed=self._is_fixed)
         self.rows[key] = rows
         return rows
 

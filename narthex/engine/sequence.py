@@ -65,7 +65,7 @@ class Sequence:
         self.num_computed = self.num_cached = 0
         self.blocks: list[Block] = []
         self.pages = np.empty((2, 0), dtype=np.int64)  # of both kinds, for each block; more than `blocks` may be there
-        self.version = next(_VERSIONS)  # another one whenever they change, but for growing
+        self.version = next(_VERSIONS)  # another one whenever the blocks change
         self.num_past = 0  # leading blocks whose chunk this sequence has left
         self.num_named = 0  # leading blocks that were offered to the prefix tree
         self.names: list[bytes] = []  # of full blocks, as far as computed
@@ -114,10 +114,13 @@ class Sequence:
         if place == self.pages.shape[1]:
             self.pages = np.concatenate([self.pages, np.empty((2, place + 8), dtype=np.int64)], axis=1)
         self.blocks.append(block)
-        self.pages[:, place] = block.pages
+        self._set_block(place, block)
 
     def swap_block(self, place: int, block: Block) -> None:
         self.blocks[place] = block
+        self._set_block(place, block)
+
+    def _set_block(self, place: int, block: Block) -> None:
         self.pages[:, place] = block.pages
         self.version = next(_VERSIONS)
 

@@ -91,38 +91,13 @@ def _num_shared(core: EngineCore) -> int:
     return sum(unit._shared is not None for rows in core.runner._rows.values() for unit in rows._units)
 
 
-@pytest.fixture
-def built(monkeypatch):
-    """How many rows each Rows was made for."""
-    sizes, init = [], Rows.__init__
-
-    def counting(self, sequences, *args, **more):
-        sizes.append(len(sequences))
-        init(self, sequences, *args, **more)
-
-    monkeypatch.setattr(Rows, "__init__", counting)
-    return sizes
-
-
-def test_a_row_lives_on_while_its_pages_follow_each_other(model, built):
-    core = EngineCore(model, EngineConfig(block_size=4))
+def test_rows_live_on_until_a_block_ends(model, monkeypatch):
+    built = []
+    init = Rows.__init__
+    monkeypatch.setattr(Rows, "__init__", lambda self, *args, **more: built.append(1) or init(self, *args, **more))
+    core = EngineCore(model, EngineConfig(block_size=16))
     drain(core, [Request(ids=words(random.Random(1), 8), max_new_tokens=41)])
-    assert built == [1, 1]  # one for each kind of layer
-
-
-def test_rows_live_on_until_they_outgrow_what_was_gathered(model, built):
-    asked = [Request(ids=words(random.Random(k), 8), max_new_tokens=100) for k in range(3)]
-    found = drain(EngineCore(build(chunk=256), EngineConfig(block_size=4)), asked)
-    assert len(found) == 3 and built == [3, 3] * 2
-
-
-def test_what_is_too_large_to_keep_is_gathered_in_every_step(model, built, monkeypatch):
-    asked = [Request(ids=words(random.Random(k), 8 + k), max_new_tokens=40) for k in range(3)]
-    kept = [ids_of(found[0]) for found in drain(EngineCore(model, EngineConfig(block_size=4)), asked)]
-    num_built = len(built)
-    monkeypatch.setattr("narthex.engine.rows.MAX_GATHERED_BYTES", 0)
-    assert [ids_of(found[0]) for found in drain(EngineCore(model, EngineConfig(block_size=4)), asked)] == kept
-    assert len(built) > 5 * num_built
+    assert len(built) == 2 * 3  # for each kind of layer: from 8 on, from 16 and from 32
 
 
 def test_cancels_and_arrivals_change_the_rows(model):
