@@ -150,13 +150,19 @@ def _plan(rng: random.Random, need: Need, difficulty: float, unseen: bool) -> Ch
         drawn = _numbers(rng, form, count, asked, within, is_most)
         values = [f"{v / 10:.1f}" if decimals else str(v) for v in drawn]
     style = _style(rng, shape, count, is_large, unseen)
-    title, unit = rng.choice([s for s in SUBJECTS if s[1] not in ("%", "°C") or full <= 100 * 10**decimals])
+    title, unit = _subject(rng, step * lines, decimals)
     marks = [Mark(*row[:3], half=row[3]) for row in zip(labels, values, style.marks, halves, strict=True)]
     noise = rng.uniform(0.0, 0.02 + 0.07 * difficulty) if rng.random() < 0.2 + 0.4 * difficulty else 0.0
     return Chart(
         rng.choice(SIZES), shape, marks, family, title, "%" if shape == "pie" else unit, step, lines, on_axis, is_large,
         asked, is_most, style, noise, rng.getrandbits(32),
     )  # fmt: skip
+
+
+def _subject(rng: random.Random, top: int, decimals: int) -> tuple[str, str]:
+    """What is measured: no shares or temperatures above 100, and no tenths of what is counted."""
+    fitting = [s for s in SUBJECTS if (top <= 100 or s[1] not in ("%", "°C")) and (s[1] or not decimals)]
+    return rng.choice(fitting)
 
 
 def _count(rng: random.Random, shape: Shape, difficulty: float, is_large: bool, form: Form) -> int:

@@ -65,7 +65,7 @@ Step = Look | Call | Answer
 class Item:
     """One task.
 
-    `legible`: everything asked about can be read without a look. `trace`: the shortest sufficient demonstration;
+    `legible`: everything asked about can be read without a look (text alone: one small step). `trace`: the shortest sufficient demonstration;
     `others`: the same in other styles, each at most half as long again. `tolerance`: how far off an answer's number
     or place may be, in the answer's own measure.
     """
