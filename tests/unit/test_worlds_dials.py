@@ -20,7 +20,7 @@ from narthex.evals.worlds.sheet import FINE_DU, LARGE_DU, holds, look_box, split
 ITEMS = [DIALS.item(11, index) for index in range(250)]
 NEEDS = (
     Need(1, False), Need(1, True), Need(2, False, same_unit=True), Need(2, True, same_unit=True),
-    Need(1, False, zones=True),
+    Need(1, True, zones=True),
 )  # fmt: skip
 
 
@@ -51,8 +51,9 @@ def test_the_splits_share_no_picture() -> None:
 
 
 def test_items_are_distinct() -> None:
-    keys = [key_of(scene.dials) for scene in scenes(200)]
-    assert len(set(keys)) == len(keys)
+    pictures = {item.picture.tobytes() for item in ITEMS if item.picture is not None}
+    keys = {key_of(scene.dials) for scene in scenes(200)}
+    assert len(pictures) == len(ITEMS) and len(keys) >= 196  # a lone syringe may come again, drawn otherwise
 
 
 def test_kinds_and_print_come_in_their_shares() -> None:
@@ -136,7 +137,7 @@ def test_print_is_large_or_fine_as_promised() -> None:
             gauges = [d for d in scene.dials if d.family != "clock"]
             assert len(gauges) < len(scene.dials) or min(heights) > LARGE_DU - 1.2
         else:
-            assert all(height < FINE_DU + 0.5 for height in heights)
+            assert max(heights, default=0.0) < FINE_DU
     assert all(item.legible == (not any(isinstance(step, Look) for step in item.trace)) for item in ITEMS)
 
 
@@ -182,7 +183,9 @@ def test_a_hand_points_to_its_numeral(seed: int) -> None:
         changed = ImageChops.difference(one, two).convert("L")
         towards = math.atan2(ty - y, tx - x)
         at = (x + 0.45 * radius * math.cos(towards), y + 0.45 * radius * math.sin(towards))
-        assert changed.getpixel(tuple(round(v * scene.size / 256) for v in at)) > 40  # type: ignore[arg-type, operator]
+        px, py = (round(v * scene.size / 256) for v in at)
+        near = changed.crop((px - 1, py - 1, px + 2, py + 2)).getextrema()  # a thin hand may pass beside the pixel
+        assert near[1] > 40  # type: ignore[operator]
 
 
 @pytest.mark.parametrize("seed", range(3))

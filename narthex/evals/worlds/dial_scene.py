@@ -186,10 +186,13 @@ def _decimals(number: Decimal) -> int:
 
 
 def draw_value(rng: random.Random, scale: Scale) -> Decimal:
-    """A value on a mark, or half way between two where that needs no third decimal."""
-    halves = 2 if _decimals(scale.division / 2) <= 2 and rng.random() < 0.6 else 1
+    """A value on a mark, or half way between two, that three figures tell exactly."""
+    halves = rng.choice((1, 2, 2))
     total = scale.steps * scale.parts * halves
-    return scale.low + scale.division / halves * rng.randint(1, total - 1)
+    while True:
+        value = scale.low + scale.division / halves * rng.randint(1, total - 1)
+        if len(plain(value).replace(".", "").strip("-0")) <= 3:
+            return value
 
 
 def key_of(dials: list[Dial]) -> str:
@@ -271,7 +274,7 @@ def _draw_dial(
         family = "gauge"  # too low a cell for a column with large numerals
     pixels = size / SIDE_DU
     # Fine numerals keep about 7.5 pixels, or nobody could read them in the picture itself.
-    fine = min(11.0, max(7.6 / pixels, min(wide, high) * rng.uniform(0.085, 0.1)))
+    fine = min(10.4, max(7.6 / pixels, min(wide, high) * rng.uniform(0.085, 0.1)))
     numeral = rng.uniform(15.4, 17.5) if need.is_large else fine
     sweep = rng.choice(UNSEEN_SWEEPS if unseen else SWEEPS)
     is_upright = rng.random() < 0.5 if family == "syringe" else True
@@ -280,7 +283,7 @@ def _draw_dial(
     elif family == "thermometer":
         is_upright = high > 1.2 * wide if unseen and need.is_large else not unseen
     dial = Dial(family, label, CLOCK_SCALE, Decimal(0), cell, numeral, sweep, None, is_upright, rng.getrandbits(32))
-    _place(rng, dial)
+    _place(rng, dial, is_large=need.is_large)
     if family == "clock":
         dial.value = Decimal(rng.randrange(CLOCK_MINUTES))
         return dial
@@ -303,7 +306,7 @@ def _draw_dial(
     return dial
 
 
-def _place(rng: random.Random, dial: Dial) -> None:
+def _place(rng: random.Random, dial: Dial, *, is_large: bool) -> None:
     """Body and label inside the cell: the label above or beside, whichever wastes less room."""
     x0, y0, x1, y1 = dial.cell
     pad = 3.0
@@ -326,6 +329,8 @@ def _place(rng: random.Random, dial: Dial) -> None:
         wide, high = (thick, long) if dial.is_upright else (long, thick)
     else:
         wide = high = min(wide, high) * rng.uniform(0.93, 1.0)
+        if dial.family == "clock" and not is_large:  # hands tell the time without print: only small ones need a look
+            wide = high = min(wide, rng.uniform(44.0, 52.0))
     left = x0 + rng.random() * (x1 - x0 - wide)
     top = y0 + rng.random() * (y1 - y0 - high)
     dial.body = (left, top, left + wide, top + high)

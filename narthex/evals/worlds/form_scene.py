@@ -218,7 +218,7 @@ def _try_plan(rng: random.Random, need: Need, difficulty: float, split: Split, u
             break
     half, px = half_side(angle), size / SIDE_DU
     area = (128 - half, 128 - half, 128 + half, 128 + half)
-    cap = _NAME_DU if need.is_large else max(7.9 / px, rng.uniform(9.4, 10.8))
+    cap = _NAME_DU if need.is_large else max(7.9 / px, rng.uniform(8.8, 10.4))
     face = UNSEEN_FACE if unseen else rng.choice(FACES)
     entry_face = face if rng.random() < 0.5 else UNSEEN_FACE if unseen else "slanted"
     noise = rng.uniform(0.0, 0.02 + 0.07 * difficulty) if rng.random() < 0.8 else 0.0

@@ -147,7 +147,7 @@ def _try_plan(
     spots, links = _staggered(rng, wanted, angle) if unseen else _grid(rng, wanted, angle, is_wide=is_wide)
     scene = Scene(
         size, angle, rng.sample(LETTERS.replace("I", ""), len(spots)), spots, {}, {}, 0, 0, rng.choice(UNITS),
-        LETTER_DU if is_large else max(7.9 * SIDE_DU / size, rng.uniform(9.4, 10.8)), is_large,
+        LETTER_DU if is_large else max(7.9 * SIDE_DU / size, rng.uniform(8.8, 10.4)), is_large,
         draw_palette(rng, unseen=unseen), UNSEEN_FACE if unseen else rng.choice(FACES),
         rng.uniform(0.0, 0.02 + 0.07 * difficulty), unseen, rng.getrandbits(32),
     )  # fmt: skip

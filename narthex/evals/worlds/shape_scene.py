@@ -183,7 +183,7 @@ def paint(scene: Scene) -> tuple[Image.Image, tuple[Glyph, ...]]:
             draw_form(sheet, thing.form, x, y, half, fill, rim)
         if thing.number:
             ink = colour(0.6, 0.02 if luma_of(fill) > 0.43 else 1.0, 0.1)
-            sheet.text(thing.number, scene.face, cap_size(9.6), x, y, ink, (0.5, 0.5))
+            sheet.text(thing.number, scene.face, cap_size(max(8.2, 7.9 * SIDE_DU / scene.size)), x, y, ink, (0.5, 0.5))
     return sheet.finish(rng, scene.noise)
 
 
