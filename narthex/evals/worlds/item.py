@@ -65,9 +65,9 @@ Step = Look | Call | Answer
 class Item:
     """One task.
 
-    `legible`: everything asked about can be read without a look (text alone: one small step). `trace`: the shortest sufficient demonstration;
-    `others`: the same in other styles, each at most half as long again. `tolerance`: how far off an answer's number
-    or place may be, in the answer's own measure.
+    `legible`: everything asked about can be read without a look (in text alone: one small step is enough). `trace`:
+    the shortest sufficient demonstration; `others`: the same in other styles, each at most half as long again.
+    `tolerance`: how far off an answer's number or place may be, in the answer's own measure.
     """
 
     world: str
