@@ -33,6 +33,7 @@ from narthex.chat.events import (
     ThoughtDelta,
     ToolFinished,
     ToolStarted,
+    TurnFinished,
     Waiting,
     parse_event,
 )
@@ -94,6 +95,7 @@ __all__ = [
     "ToolFinished",
     "ToolSpec",
     "ToolStarted",
+    "TurnFinished",
     "Waiting",
     "answer_reserve",
     "parse_event",

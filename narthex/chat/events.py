@@ -83,6 +83,17 @@ class ToolFinished(AgentEvent):
     seconds: Annotated[float, Field(ge=0)] = 0.0
 
 
+class TurnFinished(AgentEvent):
+    """One exchange with the model has ended: what it cost. Calls that it asked for are run after this."""
+
+    type: Literal["turn_finished"] = "turn_finished"
+    prompt_tokens: Annotated[int, Field(ge=0)] = 0
+    cached_tokens: Annotated[int, Field(ge=0)] = 0
+    thought_tokens: Annotated[int, Field(ge=0)] = 0
+    answer_tokens: Annotated[int, Field(ge=0)] = 0
+    seconds: Annotated[float, Field(ge=0)] = 0.0
+
+
 class ApprovalAsked(AgentEvent):
     """A call waits until somebody allows or refuses it; `approval_given` says what they said."""
 
@@ -176,6 +187,7 @@ Event = Annotated[
     | AgentStarted
     | ThoughtDelta
     | AgentTextDelta
+    | TurnFinished
     | ToolStarted
     | ToolFinished
     | ApprovalAsked

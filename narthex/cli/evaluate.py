@@ -59,12 +59,14 @@ def command(
         raise InputError("an evaluation has no top_p", hint="leave it out; temperature can be set")
     manner = Manner(model=model, upstream=upstream)
     check_manner(manner, options, device)
+    reached = reach(manner, device)
     report = evaluate(
         task,
         modes,
         limit=limit,
         seed=DEFAULT_SEED if options.seed is None else options.seed,
-        backend=reach(manner, device).backend,
+        backend=reached.backend,
+        ceiling=reached.ceiling,
         temperature=options.temperature or 0.0,
         budget=options.budget(),
         progress=_progress(),

@@ -17,6 +17,7 @@ from narthex.chat import (
     ToolCall,
     ToolFinished,
     ToolStarted,
+    TurnFinished,
 )
 from narthex.cli.board import agreement_line
 from narthex.cli.logs import SHORT_ID
@@ -71,6 +72,8 @@ class _Growing:
                 self._answer += event.text
                 if event.agent_id in self._agents and self._agents[event.agent_id]["seconds"] is None:
                     self._turn(event.agent_id, event.t, is_said=True)["text_characters"] += len(event.text)
+            case "turn_finished":
+                self._close_turn(event)
             case "tool_started":
                 self._call(event)
             case "tool_finished":
@@ -118,10 +121,22 @@ class _Growing:
         """The turn that this belongs to: words after calls begin a new one."""
         agent = self._agents.setdefault(agent_id, {"turns": []})
         turns = agent["turns"]
-        if not turns or (is_said and turns[-1]["calls"]):
-            turns.append({"t": t, "thought_characters": 0, "text_characters": 0, "calls": []})
+        if not turns or (is_said and (turns[-1]["calls"] or turns[-1]["seconds"] is not None)):
+            turns.append({
+                "t": t, "thought_characters": 0, "text_characters": 0, "seconds": None, "tokens": None, "calls": []
+            })  # fmt: skip
         last: dict[str, Any] = turns[-1]
         return last
+
+    def _close_turn(self, event: TurnFinished) -> None:
+        turns = self._agents.get(event.agent_id, {"turns": []})["turns"]
+        is_open = bool(turns) and turns[-1]["seconds"] is None
+        turn = self._turn(event.agent_id, event.t - event.seconds, is_said=not is_open)
+        turn["seconds"] = event.seconds
+        turn["tokens"] = {
+            "prompt": event.prompt_tokens, "cached": event.cached_tokens, "thought": event.thought_tokens,
+            "answer": event.answer_tokens,
+        }  # fmt: skip
 
     def _call(self, event: ToolStarted) -> None:
         call = {
@@ -245,11 +260,18 @@ def _outcome(agent: dict[str, Any]) -> str:
 
 
 def _words(turn: dict[str, Any]) -> str:
-    found = [
-        f"{turn[key]:,} characters of {what}"
-        for key, what in (("thought_characters", "thought"), ("text_characters", "text"))
-        if turn[key]
-    ]
+    """What a turn said: in tokens and seconds, or, where it was cut, in characters."""
+    tokens = turn["tokens"]
+    if tokens is not None:
+        cached = f" ({tokens['cached']} cached)" if tokens["cached"] else ""
+        found = [f"{tokens['thought']} thought + {tokens['answer']} answer tokens, prompt {tokens['prompt']}{cached}"]
+        found.append(f"{turn['seconds']:.2f} s")
+    else:
+        found = [
+            f"{turn[key]:,} characters of {what}"
+            for key, what in (("thought_characters", "thought"), ("text_characters", "text"))
+            if turn[key]
+        ]
     calls = len(turn["calls"])
     found += [f"{calls} call{'' if calls == 1 else 's'}"] if calls else []
     return ", ".join(found) or "nothing said"

@@ -45,6 +45,7 @@ def evaluate(
     concurrency: int = 1,
     temperature: float = 0.0,
     budget: Budget | None = None,
+    ceiling: Budget | None = None,
     progress: Progress | None = None,
 ) -> Report:
     """Answer `limit` items of a task in every mode, each item in all modes before the next is drawn.
@@ -62,7 +63,7 @@ def evaluate(
             raise InputError(f"{name} is {count}", hint=f"give a {name} of 1 or more")
     baselines = BASELINES if "contemplating" in parsed else ()
     report = Report(chosen.name, seed, backend.name, parsed, limit, temperature, baselines)
-    bench = _Bench(chosen, report, backend, Settings(temperature, budget), solve, progress)
+    bench = _Bench(chosen, report, backend, Settings(temperature, budget, ceiling=ceiling), solve, progress)
     began = time.monotonic()
     try:
         asyncio.run(bench.work(concurrency))
@@ -86,6 +87,7 @@ async def solve(item: Item, mode: Mode, backend: Backend, settings: Settings, *,
         events = reason(
             asked, mode, settings.budget, backend, default_tools(mode), gallery=gallery, seed=seed,
             temperature=settings.temperature, stops_early=settings.stops_early,
+            ceiling=settings.ceiling,
         )  # fmt: skip
         async with aclosing(events):
             async for event in events:

@@ -22,6 +22,7 @@ class Settings(NamedTuple):
     temperature: float = 0.0
     budget: Budget | None = None
     stops_early: bool = True
+    ceiling: Budget | None = None
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,7 @@ from narthex.chat import (
     ThoughtDelta,
     ToolCall,
     ToolSpec,
+    TurnFinished,
 )
 from narthex.reason.bench import Bench, Wish
 from narthex.reason.collapse import is_looping
@@ -121,6 +122,7 @@ class Agent:
         """Turn after turn, and the tools between them, until the model answers or what it may spend is spent."""
         for _ in range(self.desk.purse.limit + SPARE_TURNS):
             end: TurnEnd | None = None
+            began = self.desk.clock.elapsed()
             async with aclosing(self._turn()) as turn:
                 async for step in turn:
                     if isinstance(step, TurnEnd):
@@ -130,6 +132,7 @@ class Agent:
             if end is None:
                 raise BackendError(f"{self.desk.backend.name} stopped in the middle of a reply", hint="ask again")
             self._account(end)
+            yield self._turn_finished(end, self.desk.clock.elapsed() - began)
             self.answer, self.finish_reason = end.text, end.finish_reason
             if end.finish_reason == "cancelled" or not (end.calls or end.mistakes):
                 return
@@ -201,6 +204,13 @@ class Agent:
             stop=self.stop,
             tenant=settings.tenant,
         )
+
+    def _turn_finished(self, end: TurnEnd, seconds: float) -> TurnFinished:
+        usage = end.usage
+        return TurnFinished(
+            **self._stamp(), prompt_tokens=usage.prompt_tokens, cached_tokens=usage.cached_tokens,
+            thought_tokens=usage.thought_tokens, answer_tokens=usage.answer_tokens, seconds=seconds,
+        )  # fmt: skip
 
     def _account(self, end: TurnEnd) -> None:
         usage, ledger = end.usage, self.ledger

@@ -139,12 +139,9 @@ class Contemplation:
     async def _answer(self) -> AsyncGenerator[Event]:
         leader = self._ballot.leader
         if leader is not None and self._is_settled():
-            best = leader.best
-            self.answer, self.calls = best.answer, best.calls
-            self.finish_reason = "tool_calls" if best.calls else "stop"
-            if self.answer:
-                yield AnswerStarted(**self.desk.clock.stamp(best.agent_id))
-                yield AnswerDelta(**self.desk.clock.stamp(best.agent_id), text=self.answer)
+            async with aclosing(self._say(leader.best)) as events:
+                async for event in events:
+                    yield event
             return
         yield self._next_round("answer")
         proposals = [
@@ -154,10 +151,26 @@ class Contemplation:
         agent = self._agent("aggregator", conversation, len(self.agents), self.settings.temperature)
         agent.settings = replace(agent.settings, budget=self._share(is_last=True))
         self.agents.append(agent)
-        async with aclosing(agent.work()) as events:
+        async with aclosing(self._guarded(agent)) as events:
             async for event in events:
                 yield event
+        if agent.error is not None:
+            if leader is None:
+                raise self._failed[-1]
+            # what the others came to is not lost with it
+            async with aclosing(self._say(leader.best)) as events:
+                async for event in events:
+                    yield event
+            return
         self.answer, self.calls, self.finish_reason = agent.answer, agent.calls, agent.finish_reason
+
+    async def _say(self, best: Candidate) -> AsyncGenerator[Event]:
+        """Make a candidate's answer, or its calls, the run's."""
+        self.answer, self.calls = best.answer, best.calls
+        self.finish_reason = "tool_calls" if best.calls else "stop"
+        if self.answer:
+            yield AnswerStarted(**self.desk.clock.stamp(best.agent_id))
+            yield AnswerDelta(**self.desk.clock.stamp(best.agent_id), text=self.answer)
 
     # Agents.
 
@@ -271,9 +284,11 @@ class Contemplation:
 
     def _told(self, proposals: Sequence[Proposal]) -> tuple[Message, ...]:
         """What an agent reads of others' answers, after the question: nothing where there are none."""
-        shown = [proposal._replace(answer=proposal.answer[:MAX_SHOWN_CHARS]) for proposal in proposals]
-        if not shown:
+        if not proposals:
             return ()
+        # A quarter of the context as text goes (four characters a token); all of it where a token is a character.
+        room = min(MAX_SHOWN_CHARS, max(1, self.desk.backend.context_tokens // len(proposals)))
+        shown = [proposal._replace(answer=proposal.answer[:room]) for proposal in proposals]
         is_short = all(is_exact(proposal.answer) for proposal in shown)
         return (Message.of("user", second_look(shown) if is_short else synthesis(shown)),)
 

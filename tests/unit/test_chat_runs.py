@@ -19,6 +19,7 @@ EXAMPLES = [
     chat.AgentStarted(**AGENT, role="refiner", round=1, temperature=0.7),
     chat.ThoughtDelta(**AGENT, text="hm "),
     chat.AgentTextDelta(**AGENT, text="42"),
+    chat.TurnFinished(**AGENT, prompt_tokens=9, thought_tokens=3, seconds=0.1),
     chat.ToolStarted(**AGENT, call=ToolCall(id="c", name="zoom", arguments={"box": [0, 0, 9, 9], "image": 0})),
     chat.ToolFinished(**AGENT, call_id="c", name="zoom", parts=(TextPart(text="done"),), seconds=0.1),
     chat.ApprovalAsked(**AGENT, call=ToolCall(id="c", name="python", arguments={"code": "1"})),

@@ -97,7 +97,7 @@ async def test_the_same_seed_gives_the_same_run():
         return Said(str(request.seed % 5))
 
     runs = [await events_of(ScriptedBackend(told), seed=3) for _ in range(2)]
-    one, other = ([event.model_dump(exclude={"run_id", "t", "ledger"}) for event in found] for found in runs)
+    one, other = ([event.model_dump(exclude={"run_id", "t", "seconds", "ledger"}) for event in found] for found in runs)
     assert one == other
 
 
@@ -153,6 +153,26 @@ async def test_one_agents_failure_is_its_own():
     errors = [event.error for event in found if event.type == "agent_finished" and event.error]
     assert len(errors) == 2 and errors[0] == "the line is dead" and "ZeroDivisionError: a fault of ours" in errors[1]
     assert found[-1].answer == "12 bar" and found[-1].ledger.agents == 4
+
+
+async def test_an_aggregator_that_fails_loses_nothing():
+    def told(request):
+        if "Answers so far" in request.messages[-1].text:
+            raise BackendError("the line is dead")
+        return Said("12 bar" if len(backend.requests) % 3 else str(request.seed))
+
+    backend = ScriptedBackend(told)
+    found = await events_of(backend, Budget(agents=4, rounds=1, wall_s=60.0))
+    assert found[-1].type == "run_finished" and found[-1].answer == "12 bar"
+
+
+async def test_what_is_read_of_others_fits_the_context():
+    def told(request):
+        return Said(prose(30, request.seed) if len(backend.requests) <= 8 else "the end")
+
+    backend = ScriptedBackend(told, context_tokens=256)
+    await events_of(backend, Budget(agents=8, rounds=0))
+    assert len(backend.requests[-1].messages[-1].text) < 256 + 300
 
 
 async def test_where_all_fail_the_run_does():

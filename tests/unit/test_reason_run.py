@@ -92,7 +92,7 @@ async def test_think_look_answer():
     backend = script(Said(thought="Find C.", calls=calls(BOX)), Said(thought="It reads.", text="12 bar"))
     found = await events_of(backend)
     kinds = list(dict.fromkeys(event.type for event in found))
-    assert kinds == ["run_started", "agent_started", "thought_delta", "tool_started", "tool_finished",
+    assert kinds == ["run_started", "agent_started", "thought_delta", "turn_finished", "tool_started", "tool_finished",
                      "answer_started", "answer_delta", "agent_finished", "run_finished"]  # fmt: skip
     end = found[-1]
     assert (end.answer, end.finish_reason) == ("12 bar", "stop")
