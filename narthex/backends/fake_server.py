@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Literal
+from weakref import WeakSet
 
 _MAX_BODY = 256 * 2**20
 _REASONS = {200: "OK", 302: "Found", 400: "Bad Request", 429: "Too Many Requests", 500: "Internal Server Error"}
@@ -98,6 +99,7 @@ class FakeServer:
         self._thread = threading.Thread(target=self._serve, name="fake-server", daemon=True)
         self._is_ready = threading.Event()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._writers: WeakSet[asyncio.StreamWriter] = WeakSet()
         self._port = 0
 
     @property
@@ -128,13 +130,21 @@ class FakeServer:
         self._is_ready.set()
         self._loop.run_forever()
         server.close()
-        for task in self._tasks:
-            task.cancel()
-        self._loop.run_until_complete(asyncio.gather(*self._tasks, return_exceptions=True))
-        self._loop.run_until_complete(self._loop.shutdown_asyncgens())
+        self._loop.run_until_complete(self._hang_up())
         self._loop.close()
 
+    async def _hang_up(self) -> None:
+        """End what is still being answered, and let its sockets close."""
+        await asyncio.sleep(0)  # connections that came at the last moment get their tasks
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for writer in self._writers:
+            writer.transport.abort()
+        await asyncio.sleep(0.01)
+
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._writers.add(writer)
         task = asyncio.current_task()
         if task is not None:
             self._tasks.add(task)
@@ -143,8 +153,8 @@ class FakeServer:
             received = await _read(reader)
             if received is not None:
                 await self._answer(received, reader, writer)
-        except (ConnectionError, asyncio.IncompleteReadError):
-            pass
+        except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
+            pass  # whoever asked has left, or the server ends
         finally:
             writer.close()
 

@@ -151,7 +151,7 @@ class UpstreamHttp:
         client = self._client()
         request = client.build_request("GET", f"{server.url}/models", headers=self.headers)
         try:
-            response = await watch.wait(client.send(request, stream=True), CHECK_S)
+            response = await _send(client, request, watch, CHECK_S)
             await response.aclose()
         except (TimeoutError, httpx2.HTTPError):
             return False
@@ -182,7 +182,7 @@ class UpstreamHttp:
         headers = {**self.headers, "content-type": "application/json", "accept": "text/event-stream"}
         request = client.build_request("POST", f"{where}/chat/completions", content=payload, headers=headers)
         try:
-            response = await watch.wait(client.send(request, stream=True), limit_s)
+            response = await _send(client, request, watch, limit_s)
             try:
                 if response.status_code != 200:
                     raise await self._refusal(where, response, watch)
@@ -338,6 +338,17 @@ class _Body:
     async def whole(self) -> str:
         """All of it, where it is not longer than one event may be; what is cut off is no JSON any more."""
         return (await self.up_to(MAX_EVENT_BYTES)).decode("utf-8", "replace")
+
+
+async def _send(client: httpx2.AsyncClient, request: httpx2.Request, watch: Watch, limit_s: float) -> httpx2.Response:
+    """The answer's head. One that comes at the very moment when nobody waits any more is closed."""
+    sending = asyncio.ensure_future(client.send(request, stream=True))
+    try:
+        return await watch.wait(sending, limit_s)
+    except BaseException:
+        if sending.done() and not sending.cancelled() and sending.exception() is None:
+            await sending.result().aclose()
+        raise
 
 
 async def _next_of(pieces: AsyncIterator[bytes]) -> bytes | None:
