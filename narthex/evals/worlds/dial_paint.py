@@ -14,7 +14,7 @@ from narthex.evals.worlds.item import Glyph
 from narthex.evals.worlds.sheet import Point, Sheet, cap_size
 
 _ROMAN = ("XII", "I", "II", "III", "IV", "V", "VI", "VII", "VIII", "IX", "X", "XI")
-_ZONE_HUES = (0.36, 0.14, 0.0)  # green, yellow, red
+_ZONE_HUES = (0.36, 0.15, 0.0)  # green, yellow, red
 
 
 class _Look(NamedTuple):
@@ -96,7 +96,7 @@ def _gauge(sheet: Sheet, rng: random.Random, dial: Dial, look: _Look) -> None:
         edges = (0.0, *dial.zones, 1.0)
         for hue, low, high in zip(_ZONE_HUES, edges, edges[1:], strict=False):
             ends = sorted((angle(low), angle(high)))
-            bright = 0.62 if hue == 0.14 else 0.45
+            bright = 0.78 if hue == 0.15 else 0.45
             sheet.arc(x, y, radius, ends[0], ends[1], colour(hue, bright, 0.85), long * 0.8)
     elif rng.random() < 0.5:
         sheet.arc(x, y, radius, min(start, start + sweep), max(start, start + sweep), look.ink, _mark_width(sheet, 0.7))
