@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from narthex.engine.sequence import Sequence
@@ -56,16 +57,20 @@ class Attended(NamedTuple):
 
 
 def attend_part(
-    q_BHTK: Tensor, kv_BSGK: Tensor, mask: Tensor | None = None, *, is_causal: bool = False
+    q_BHTK: Tensor, kv_BSGK: Tensor, mask: Tensor | None = None, *, is_causal: bool = False, is_all: bool = False
 ) -> Attended:
     """Attention over some of the keys; `kv` holds G keys and then G values, the mask is added to the scores.
 
-    Away from a CPU, H must be G and nothing be causal.
+    With `is_all` nothing is merged with it, and its weight may be empty. Away from a CPU, H must be G and nothing be
+    causal.
     """
     k_BGSK, v_BGSK = kv_BSGK.transpose(1, 2).chunk(2, dim=1)
     if q_BHTK.device.type == "cpu":
         flash = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
         return Attended(*flash(q_BHTK, k_BGSK, v_BGSK, is_causal=is_causal, attn_mask=mask))
+    if is_all:
+        out_BHTK = F.scaled_dot_product_attention(q_BHTK, k_BGSK, v_BGSK, attn_mask=mask)
+        return Attended(out_BHTK, q_BHTK.new_empty(0))
     scores = (q_BHTK * q_BHTK.shape[-1] ** -0.5).float() @ k_BGSK.float().transpose(-1, -2)
     scores = scores if mask is None else scores + mask
     weight_BHT = scores.logsumexp(-1)
@@ -125,11 +130,13 @@ class _Unit:
 
     def attend(self, q_DGhK: Tensor, cache: Tensor) -> Tensor:
         """(D, G, h, K) -> (D, G, h, K)."""
+        is_all = self._shared is None
         if self._lone is not None:
-            own = attend_part(q_DGhK, self._lone.of(cache))
+            own = attend_part(q_DGhK, self._lone.of(cache), is_all=is_all)
         else:
             found = gather(cache, self._pages_Q, self._size)
-            own = attend_part(q_DGhK, found.view(len(q_DGhK), -1, *cache.shape[1:]), self._mask_D11S)
+            found = found.view(len(q_DGhK), -1, *cache.shape[1:])
+            own = attend_part(q_DGhK, found, self._mask_D11S, is_all=is_all)
         if self._shared is None:
             return own.out_BHTK
         q_1GTK = q_DGhK.transpose(0, 1).flatten(1, 2)[None]

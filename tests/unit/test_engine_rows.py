@@ -55,7 +55,9 @@ def test_the_plain_way_of_other_devices_is_the_same(cache):
         device = torch.device("meta")
 
     found = attend_part(q.as_subclass(Elsewhere), cache[None], mask)
+    whole = attend_part(q.as_subclass(Elsewhere), cache[None], mask, is_all=True)
     assert (found.out_BHTK - wanted.out_BHTK).abs().max() < 1e-6
+    assert (whole.out_BHTK - wanted.out_BHTK).abs().max() < 1e-6
     assert (found.weight_BHT - wanted.weight_BHT).abs().max() < 1e-6
 
 
