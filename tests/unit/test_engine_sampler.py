@@ -11,7 +11,7 @@ import torch
 
 from narthex.base.errors import InputError
 from narthex.engine import Request, Sampling
-from narthex.engine.sampler import Undrawable, draw
+from narthex.engine.sampler import Candidates, Undrawable, _cut, _fall, draw
 from narthex.engine.sequence import Pictures, Sequence
 
 LOGITS = torch.tensor([0.0, 3.0, 2.0, 1.0, -1.0, 3.0])
@@ -68,6 +68,30 @@ def test_temperatures_of_any_size():
 def test_cuts_keep_what_all_of_them_keep(settings, kept):
     temperature = {"temperature": 1.0 if "top_k" not in settings or settings["top_k"] < 1000 else 3.0}
     assert set(spread(600, **temperature, **settings)) == kept
+
+
+@pytest.mark.parametrize(
+    "settings", [{"top_p": 0.5}, {"top_p": 0.99}, {"min_p": 0.01}, {"top_k": 40}, {"top_k": 700, "top_p": 0.95}]
+)
+@pytest.mark.parametrize("spread", [0.1, 1.0, 4.0])
+def test_cuts_of_a_large_vocabulary_keep_the_best_that_reach_the_mass(settings, spread):
+    """Against the definition, sorted in full; within and beyond the candidates that are tried first."""
+    scores = torch.from_numpy(np.random.default_rng(1).standard_normal((3, 1000))) * spread
+    for row_V in scores:
+        shares = (row_V - row_V.max()).exp()
+        order = sorted(range(1000), key=lambda token: (-float(shares[token]), token))
+        wanted, mass = set(), 0.0
+        for rank, token in enumerate(order):
+            if mass < settings.get("top_p", 1.0) * float(shares.sum()) and shares[token] >= settings.get("min_p", 0):
+                wanted |= {token} if rank < settings.get("top_k", 1000) else set()
+            mass += float(shares[token])
+        found = _cut(shares[None], [Sampling(temperature=1.0, **settings)])
+        assert set(found.ids_RC[found.shares_RC > 0].tolist()) == wanted
+
+
+def test_dice_never_fall_on_a_share_of_nothing():
+    shares = torch.tensor([[0.0, 1.0, 0.0, 1.0, 0.0]] * 4, dtype=torch.float64)
+    assert _fall([0.0, 0.49, 0.5, 1 - 2**-53], Candidates(shares, None)) == [1, 1, 3, 3]
 
 
 def test_penalties():
