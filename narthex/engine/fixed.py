@@ -7,8 +7,8 @@ the others. So every decoding pass has FIXED_ROWS rows, some of them idle, every
 (`decoder.py`), keys are padded to multiples and no prefix is attended for several rows at once (`rows.py`), a prompt is
 computed in blocks with borders of their own, one block a pass (`core.py`), and tiles are looked at one by one.
 
-The cost, narthex-nano on one busy core, tokens a second free and fixed: 2,200 and 900 for one stream, 6,200 and 5,000 for
-sixteen.
+The cost, narthex-nano on one busy core, tokens a second free and fixed: 2,200 and 900 for one stream, 6,200 and 5,000
+for sixteen.
 """
 
 from __future__ import annotations
