@@ -44,7 +44,7 @@ from narthex.weights import open_model
 CACHE_TOKENS = 24_576  # three contexts of nano: 64 clients want about twice as much in a burst
 LONGEST_PROMPT, LONGEST_REPLY = 2_000, 200
 NUM_BEGINNINGS, NUM_TILES = 6, 400  # tiles: more than the engine keeps features of
-STEPS_BETWEEN_CHECKS = 256
+STEPS_BETWEEN_CHECKS = 32
 SAMPLE_S, REPORT_S = 0.5, 30.0
 GROWTH_SHARE, GROWTH_MIB = 0.05, 48.0
 REFUSAL_S = 1.0  # "at once", on a busy event loop

@@ -43,41 +43,60 @@ def thread_counts() -> list[int]:
 
 def measure(contestant: Contestant, rows: Iterable[Row], runs: int) -> dict[str, Any]:
     """For each row its figures, or the reason why there are none; and the ids of the check."""
+    rows = list(rows)
     results: dict[str, Any] = {}
-    chosen: Setting = {}
-    for row in rows:
-        start, others = time.perf_counter(), OthersClock()
+    chosen = _choose(contestant, rows, results)
+    # Rows of one precision after another: a change of precision opens the model again.
+    for row in sorted((row for row in rows if row.name in chosen), key=lambda row: chosen[row.name]["precision"]):
+        setting, others = chosen[row.name], OthersClock()
         try:
-            setting = search(contestant, row, chosen)
-            chosen = chosen or setting
             timings = [contestant.run(setting, row, prompts_for(row, contestant.text, seed)) for seed in range(runs)]
         except Exception as error:
             results[row.name] = {"reason": f"{type(error).__name__}: {error}"}
-        else:
-            middle = median_of(timings, row)
-            results[row.name] = {
-                "tps": middle.score(row),
-                "wall_tps": middle.wall_tps,
-                "decode_tps": middle.decode_tps,
-                "cpu_tps": middle.cpu_tps(row),
-                "setting": setting,
-                "all_tps": [timing.score(row) for timing in timings],
-                "others_cores": others.cores(),
-            }
-        gc.collect()
-        print(f"{row.name}: {results[row.name]} in {time.perf_counter() - start:.0f} s", file=sys.stderr, flush=True)
-    return {"rows": results, "check": _checked(contestant, chosen)}
+            continue
+        middle = median_of(timings, row)
+        results[row.name] = {
+            "tps": middle.score(row),
+            "wall_tps": middle.wall_tps,
+            "decode_tps": middle.decode_tps,
+            "cpu_tps": middle.cpu_tps(row),
+            "setting": setting,
+            "all_tps": [timing.score(row) for timing in timings],
+            "others_cores": others.cores(),
+        }
+        print(f"{row.name}: {results[row.name]}", file=sys.stderr, flush=True)
+    return {"rows": results, "check": _checked(contestant, next(iter(chosen.values()), {}))}
 
 
-def search(contestant: Contestant, row: Row, first: Setting) -> Setting:
-    """One axis after the other, from what was best in an earlier row; every value is tried with a little of the work.
+def _choose(contestant: Contestant, rows: list[Row], results: dict[str, Any]) -> dict[str, Setting]:
+    """The best setting for each row; rows for which none works get their reason in the results."""
+    chosen: dict[str, Setting] = {}
+    best: dict[str, float] = {}
+    for precision in contestant.axes(rows[0])["precision"]:
+        earlier: Setting = {}
+        for row in rows:
+            try:
+                setting, found = search(contestant, row, precision, earlier, best.get(row.name, 0.0))
+            except Exception as error:
+                results[row.name] = {"reason": f"{type(error).__name__}: {error}"}
+                continue
+            earlier = setting
+            if found > best.get(row.name, 0.0):
+                best[row.name], chosen[row.name] = found, setting
+            gc.collect()
+    return chosen
 
-    A setting's best run counts: others may use the machine as well, and hit one setting harder than the next. What is
-    far behind after its first run is not tried again.
+
+def search(contestant: Contestant, row: Row, precision: str, first: Setting, to_beat: float) -> tuple[Setting, float]:
+    """The best setting of that precision, and its score with a little of the row's work.
+
+    One axis after the other, from what was best in an earlier row. A setting's best run counts: others may use the
+    machine as well, and hit one setting harder than the next. What is far behind after one run is not tried again.
     """
     little = short(row)
     axes = contestant.axes(row)
     setting = {name: first[name] if first.get(name) in values else values[0] for name, values in axes.items()}
+    setting["precision"] = precision
     best = 0.0
 
     def score(setting: Setting) -> float:
@@ -85,19 +104,19 @@ def search(contestant: Contestant, row: Row, first: Setting) -> Setting:
         found, start = 0.0, time.perf_counter()
         for seed in range(-2, -2 - _SEARCH_RUNS, -1):
             found = max(found, contestant.run(setting, little, prompts_for(little, contestant.text, seed)).score(row))
-            if time.perf_counter() - start > _SEARCH_S or found < _HOPELESS * best:
+            if time.perf_counter() - start > _SEARCH_S or found < _HOPELESS * max(best, to_beat):
                 break
         return found
 
     best = score(setting)
-    for name, values in axes.items():
-        for value in values:
+    for name in (name for name in axes if name != "precision"):
+        for value in axes[name]:
             if value == setting[name]:
                 continue
             found = score({**setting, name: value})
             if found > best:
                 best, setting = found, {**setting, name: value}
-    return setting
+    return setting, best
 
 
 def _checked(contestant: Contestant, setting: Setting) -> dict[str, Any]:
