@@ -42,7 +42,7 @@ class EngineConfig:
     `max_running` counts requests let in; continuations of one prompt may go beyond it. With `deterministic`, a
     request's tokens and log-probabilities do not depend on what else is served; see `fixed.py` for how.
 
-    `weights` says how a CPU keeps what it multiplies by; other devices take them as they are.
+    `weights` says how the decoder's matrices are kept; what packs them needs a CPU on which PyTorch has FBGEMM.
         auto    half where that loses nothing (the weights came from bfloat16 or float16), else as_is
         as_is   the model's own tensors, in its own dtype; changes of them in place are seen
         half    two bytes each, multiplied in float32: a copy beside the model

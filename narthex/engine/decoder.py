@@ -18,6 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from narthex.base.errors import ConfigError
 from narthex.engine.products import Form, Product, Weights, can_pack, fuse, is_lossless, product
 from narthex.model import Transformer
 from narthex.model.attention import Attention
@@ -47,6 +48,8 @@ class Decoder:
 
     With `group_rows`, every expert that runs gets at least that many rows (see `fixed.py`). `form` says how the
     products are kept and `dtype` is that of the hidden states.
+
+    Raises: ConfigError for packed weights where none can be.
     """
 
     def __init__(self, model: Transformer, weights: Weights, *, group_rows: int = 0) -> None:
@@ -72,12 +75,17 @@ class Decoder:
 
 
 def _choose_form(model: Transformer, weights: Weights) -> Form:
-    if weights == "as_is" or not can_pack(model.device):
-        return "as_is"
-    if weights != "auto":
-        return weights
-    matrices = [p for p in model.language_model.parameters() if p.dim() > 1]
-    return "half" if is_lossless(matrices) else "as_is"
+    """Raises: ConfigError for packed weights where none can be."""
+    is_able = can_pack(model.device)
+    if weights == "auto":
+        matrices = (p for p in model.language_model.parameters() if p.dim() > 1)
+        return "half" if is_able and is_lossless(matrices) else "as_is"
+    if weights != "as_is" and not is_able:
+        raise ConfigError(
+            f"weights={weights!r} needs a CPU on which PyTorch has FBGEMM; this model is on {model.device}",
+            hint="weights='auto' takes the best there is",
+        )
+    return weights
 
 
 class _Rotations:

@@ -100,7 +100,11 @@ def test_as_is_sees_weights_that_change_in_place():
     assert after == ids_of(drain(EngineCore(model), [request])[0][0])
 
 
-def test_forms_that_cannot_be():
+def test_forms_that_cannot_be(monkeypatch):
+    monkeypatch.setattr("narthex.engine.decoder.can_pack", lambda device: False)
+    assert Decoder(rounded(), "auto").form == "as_is"
+    with pytest.raises(ConfigError, match="weights='half' needs a CPU"):
+        Decoder(rounded(), "half")
     with pytest.raises(ConfigError, match="weights is 'int4'"):
         EngineConfig(weights="int4")
     with pytest.raises(ConfigError, match="deterministic"):
