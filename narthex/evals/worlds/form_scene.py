@@ -163,8 +163,9 @@ def _draw_row(rng: random.Random, quantity: Quantity, state: State, *, short: bo
     if state == "in range":
         value = low + step * rng.randint(1, steps - 1)
     else:
-        away = step * rng.randint(1, max(2, round(0.5 * steps)))
-        value = high + away if state == "high" else max(0.0, low - min(away, low - step))
+        room = steps if state == "high" else min(steps, round(low / step) - 1)  # what is low stays above 0
+        away = step * rng.randint(1, max(1, room // 2))
+        value = high + away if state == "high" else low - away
     text = _figure(value, quantity.decimals)
     return Row(quantity.name, text, "" if short else quantity.unit, low_text, high_text)
 

@@ -41,7 +41,7 @@ from narthex.evals.worlds.route_scene import (
 from narthex.evals.worlds.sheet import shortest_first
 
 _HOPS = (
-    "How many roads is it from {a} to {b} at least?", "What is the fewest roads from {a} to {b}?",
+    "How many roads is it from {a} to {b} at least?", "With the fewest roads, how many lead from {a} to {b}?",
     "How many roads does the way from {a} to {b} take at least?", "Fewest roads from {a} to {b}?",
 )  # fmt: skip
 _HOPS_HELD = ("Going from {a} to {b}, how few roads can you do it in?", "{a} to {b}: the least number of roads?")
