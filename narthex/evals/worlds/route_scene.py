@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections import deque
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal
 
 from narthex.evals.worlds.drawing import Box
@@ -119,7 +120,7 @@ def all_ways(roads: dict[Link, int], start: int, goal: int, most: int = 40) -> l
 
 def links_of(way: list[int]) -> list[Link]:
     """The roads of a way, in order."""
-    return [link(a, b) for a, b in zip(way, way[1:], strict=False)]
+    return [link(a, b) for a, b in pairwise(way)]
 
 
 def length_of(roads: dict[Link, int], way: list[int]) -> int:
