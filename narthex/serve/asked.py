@@ -1,0 +1,163 @@
+"""A checked body becomes everything that a run needs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from narthex.backends.base import Backend
+from narthex.chat import Budget, Conversation, Mode, ToolSpec
+from narthex.reason import default_tools
+from narthex.serve.bodies import warning_of_unknown
+from narthex.serve.errors import CONTEXT_CODE, ApiError
+from narthex.serve.messages import Reader, read_tools
+from narthex.serve.runs import RunBlobs
+from narthex.serve.thinking import choose, split_model
+from narthex.serve.wire import ChatBody, ContentPart, ResponseFormat, says
+from narthex.tokens.gallery import Gallery
+from narthex.tools import Tool
+
+# No vocabulary comes near so many characters a token on average; what is longer need not be encoded to be refused.
+MAX_CHARS_PER_TOKEN = 32
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One question as a run takes it. `model` is the name it was asked under; `warnings` are for a header.
+
+    `tools` are the run's own. `holds_back`: what the model says may turn out to be withdrawn, so nobody is to see it
+    before its turn is over.
+    """
+
+    model: str
+    backend: Backend
+    conversation: Conversation
+    mode: Mode
+    budget: Budget
+    blobs: RunBlobs
+    tools: tuple[Tool, ...] = ()
+    caller_tools: tuple[ToolSpec, ...] = ()
+    answer_schema: Mapping[str, Any] | None = None
+    temperature: float = 0.0
+    top_p: float = 1.0
+    seed: int | None = None
+    stops: tuple[str, ...] = ()
+    is_streamed: bool = False
+    wants_usage: bool = False
+    is_kept: bool = True
+    most_calls: int | None = None
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def holds_back(self) -> bool:
+        has_form = self.answer_schema is not None and bool(self.caller_tools)
+        return bool(self.tools) or has_form
+
+
+def understand(body: ChatBody, backends: Mapping[str, Backend], ceiling: Budget, *, keeps_runs: bool) -> Asked:
+    """Decodes pictures, so it is for a thread. Raises: ApiError that names the field at fault."""
+    warnings = list(filter(None, [warning_of_unknown(body)]))
+    warnings += _check_fates(body)
+    base, fixed = split_model(body.model, tuple(backends))
+    backend = backends[base]
+    mode, think_tokens = choose(body, fixed, context_tokens=backend.context_tokens, ceiling=ceiling)
+    budget = Budget(think_tokens=think_tokens, answer_tokens=_answer_tokens(body))
+    warnings += _lowered(budget, ceiling)
+    caller_tools = read_tools(body.tools or ())
+    if any(entry.function.strict for entry in body.tools or ()):
+        warnings.append("ignored: 'tools[].function.strict'")
+    if not _may_call(body.tool_choice):
+        caller_tools = ()
+    _check_length(body, backend)
+    blobs = RunBlobs()
+    conversation = Reader(Gallery(blobs)).conversation(body.messages)
+    theirs = {spec.name for spec in caller_tools}
+    # The tools that a mode has look at pictures. A caller's tool of the same name is the one that is meant.
+    own = default_tools(mode) if conversation.pictures else ()
+    stop = body.stop or ()
+    return Asked(
+        model=body.model, backend=backend, conversation=conversation, mode=mode, budget=budget, blobs=blobs,
+        tools=tuple(tool for tool in own if tool.spec.name not in theirs), caller_tools=caller_tools,
+        answer_schema=_answer_schema(body.response_format), temperature=body.temperature or 0.0,
+        top_p=1.0 if body.top_p is None else body.top_p, seed=body.seed,
+        stops=(stop,) if isinstance(stop, str) else tuple(stop), is_streamed=bool(body.stream),
+        wants_usage=bool(body.stream_options and body.stream_options.include_usage),
+        is_kept=keeps_runs and body.store is not False, most_calls=1 if body.parallel_tool_calls is False else None,
+        warnings=tuple(warnings),
+    )  # fmt: skip
+
+
+def _check_fates(body: ChatBody) -> list[str]:
+    """Warnings of what is ignored. Raises: ApiError for what is refused."""
+    ignored = []
+    for name, told in says().items():
+        value = getattr(body, name)
+        # `1 == True` in Python, and a client that sends one means it; 0 of a penalty is none, whatever its type.
+        if value is None or value in told.unless or told.fate in ("taken", "accepted"):
+            continue
+        if told.fate == "refused":
+            raise ApiError(f"'{name}' is not supported: {told.text}", param=name, code="unsupported_parameter")
+        ignored.append(name)
+    return [f"ignored: {', '.join(repr(name) for name in ignored)}"] if ignored else []
+
+
+def _answer_tokens(body: ChatBody) -> int | None:
+    one, other = body.max_completion_tokens, body.max_tokens
+    if one is not None and other is not None and one != other:
+        raise ApiError(
+            f"'max_tokens' is {other}, and 'max_completion_tokens' is {one}", param="max_tokens", code="contradiction",
+            hint="leave one of them out",
+        )  # fmt: skip
+    return one if one is not None else other
+
+
+def _may_call(choice: Any) -> bool:
+    """Raises: ApiError for a choice that cannot be kept."""
+    if choice in (None, "auto", "none"):
+        return choice != "none"
+    raise ApiError(
+        "'tool_choice' cannot force a call yet", param="tool_choice", code="unsupported_value", hint="auto or none"
+    )
+
+
+def _answer_schema(wanted: ResponseFormat | None) -> Mapping[str, Any] | None:
+    if wanted is None or wanted.type == "text":
+        return None
+    if wanted.type == "json_object":
+        return {"type": "object"}
+    if wanted.json_schema is None:
+        raise ApiError(
+            "'response_format.json_schema' is missing", param="response_format.json_schema", code="invalid_value"
+        )
+    return wanted.json_schema.schema_ or {"type": "object"}
+
+
+def _lowered(budget: Budget, ceiling: Budget) -> list[str]:
+    """Which of the limits that were asked for the settings lower."""
+    most = ceiling.model_dump(exclude_none=True)
+    asked = budget.model_dump(exclude_none=True)
+    return [
+        f"{name} is {most[name]}, not {value}: the settings allow no more"
+        for name, value in asked.items()
+        if most.get(name, value) < value
+    ]
+
+
+def _check_length(body: ChatBody, backend: Backend) -> None:
+    """Refuse what can never fit, before it holds anybody up. Raises: ApiError."""
+    num_chars = sum(_num_chars(message.content) + len(message.reasoning or "") for message in body.messages)
+    num_chars += sum(len(json.dumps(tool.function.parameters or {})) for tool in body.tools or ())
+    if num_chars > backend.context_tokens * MAX_CHARS_PER_TOKEN:
+        raise ApiError(
+            f"the conversation has {num_chars:,} characters, which is more than the {backend.context_tokens} tokens "
+            f"that {backend.name} has for it and the reply together", param="messages", code=CONTEXT_CODE,
+            hint="ask less at once, or choose a model with a longer context",
+        )  # fmt: skip
+
+
+def _num_chars(content: str | Sequence[ContentPart] | None) -> int:
+    if isinstance(content, str):
+        return len(content)
+    return sum(len(part.text or "") for part in content or ())

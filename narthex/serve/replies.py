@@ -1,0 +1,162 @@
+"""A run's events become what a client is shown: thought and progress, the answer, calls, and how it ended."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Literal, NamedTuple
+
+from narthex.chat import Agreement, Event, Ledger, RunFinished, ToolCall
+from narthex.serve.asked import Asked
+
+MAX_ANSWER_CHARS = 80  # of an agent's answer, in a line of progress
+MAX_SHOWN_ANSWERS = 4  # in a line about agreement
+# Cancelled is a reply that broke off; to a client that is one that is not complete.
+_REASONS = {"stop": "stop", "length": "length", "tool_calls": "tool_calls", "cancelled": "length"}
+
+
+class Piece(NamedTuple):
+    """More of what is shown."""
+
+    kind: Literal["reasoning", "content"]
+    text: str
+
+
+class Reply:
+    """Feed it every event of a run; it says what of it may be shown at once.
+
+    Thought is the model's own, where one agent works; of several, lines say who does what. Text that may yet be
+    withdrawn is held until its turn is over (`Asked.holds_back`). Where text that has been shown is withdrawn all the
+    same, what follows begins after an empty line, and `num_withdrawn` counts the characters before it.
+    """
+
+    def __init__(self, asked: Asked) -> None:
+        self._asked = asked
+        self._is_crowd = asked.mode == "contemplating"
+        self._holds_back = asked.holds_back
+        self._speaker = ""  # whose thought was shown last, and whether a turn of theirs has ended since
+        self._turn_ended = False
+        self._reasoning: list[str] = []
+        self._shown = ""  # of the answer, since it last began
+        self._has_shown = False
+        self.num_withdrawn = 0
+        self.end: RunFinished | None = None
+
+    @property
+    def reasoning(self) -> str:
+        return "".join(self._reasoning)
+
+    @property
+    def calls(self) -> tuple[ToolCall, ...]:
+        """The caller's to run."""
+        return self.end.calls[: self._asked.most_calls] if self.end else ()
+
+    @property
+    def finish_reason(self) -> str:
+        return _REASONS[self.end.finish_reason] if self.end else "stop"
+
+    def feed(self, event: Event) -> list[Piece]:
+        """What may be shown now."""
+        pieces = list(filter(lambda piece: piece.text, self._pieces(event)))
+        self._reasoning += [piece.text for piece in pieces if piece.kind == "reasoning"]
+        return pieces
+
+    def _pieces(self, event: Event) -> list[Piece]:
+        match event.type:
+            case "thought_delta" if not self._is_crowd:
+                return [Piece("reasoning", self._break() + event.text)]
+            case "turn_finished":
+                self._turn_ended = True
+            case "answer_started":
+                return [Piece("content", self._begin_anew())]
+            case "answer_delta" if not self._holds_back:
+                self._shown += event.text
+                self._has_shown = True
+                return [Piece("content", event.text)]
+            case "run_finished":
+                return self._finish(event)
+            case _ if self._is_crowd:
+                line = progress(event)
+                return [Piece("reasoning", line + "\n")] if line else []
+        return []
+
+    def _break(self) -> str:
+        """Between the thoughts of two turns."""
+        is_new = self._turn_ended and bool(self._reasoning)
+        self._turn_ended = False
+        return "\n\n" if is_new else ""
+
+    def _begin_anew(self) -> str:
+        if not self._shown:
+            return ""
+        self.num_withdrawn += len(self._shown) + 2
+        self._shown = ""
+        return "\n\n"
+
+    def _finish(self, event: RunFinished) -> list[Piece]:
+        self.end = event
+        rest = event.answer.removeprefix(self._shown) if event.answer.startswith(self._shown) else event.answer
+        begun = "" if event.answer.startswith(self._shown) else self._begin_anew()
+        self._shown = event.answer
+        return [Piece("content", begun + rest)]
+
+
+def progress(event: Event) -> str:
+    """A line about several agents' work; empty for what needs none."""
+    match event.type:
+        case "round_started":
+            return f"Round {event.round + 1}: {event.purpose}."
+        case "tool_started":
+            return f"{event.agent_id} calls {event.call.name}."
+        case "agent_finished" if event.error:
+            return f"{event.agent_id} failed: {_short(event.error)}"
+        case "agent_finished" if event.calls:
+            return f"{event.agent_id} wants to call {', '.join(call.name for call in event.calls)}."
+        case "agent_finished" if event.answer:
+            return f"{event.agent_id} answers: {_short(event.answer)}"
+        case "agent_finished":
+            return f"{event.agent_id} has no answer."
+        case "agreement":
+            return _agreement(event)
+    return ""
+
+
+def _agreement(event: Agreement) -> str:
+    total = sum(event.tally.values()) or 1.0
+    by_weight = sorted(event.tally.items(), key=lambda entry: -entry[1])[:MAX_SHOWN_ANSWERS]
+    shown = "; ".join(f"{_short(answer)} {weight / total:.0%}" for answer, weight in by_weight)
+    return f"Agreement: {shown} (the first stays first with a probability of {event.probability:.2f})."
+
+
+def _short(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= MAX_ANSWER_CHARS else line[: MAX_ANSWER_CHARS - 1] + "…"
+
+
+def usage_of(ledger: Ledger) -> dict[str, Any]:
+    """The ledger's sum, as clients count it: thought is a part of what was written."""
+    written = ledger.thought_tokens + ledger.answer_tokens
+    return {
+        "prompt_tokens": ledger.prompt_tokens,
+        "completion_tokens": written,
+        "total_tokens": ledger.prompt_tokens + written,
+        "prompt_tokens_details": {"cached_tokens": ledger.cached_tokens},
+        "completion_tokens_details": {"reasoning_tokens": ledger.thought_tokens},
+    }
+
+
+def own_field(asked: Asked, reply: Reply, run_id: str) -> dict[str, Any]:
+    """What is ours alone: the field `narthex` of the last object."""
+    if reply.end is None:
+        raise RuntimeError("a run that has not ended has no ledger")
+    told: dict[str, Any] = {
+        "run_id": run_id, "mode": asked.mode, "kept": asked.is_kept, "finish_reason": reply.end.finish_reason,
+        "ledger": reply.end.ledger.model_dump(mode="json"),
+    }  # fmt: skip
+    if reply.num_withdrawn:
+        told["withdrawn_characters"] = reply.num_withdrawn
+    return told
+
+
+def written_call(call: ToolCall) -> dict[str, Any]:
+    arguments = json.dumps(call.arguments, ensure_ascii=False)
+    return {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": arguments}}

@@ -1,0 +1,92 @@
+"""What answers under which path. Every route stands behind the gate; its callers are let in there."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from fastapi import APIRouter, Request
+from starlette.responses import JSONResponse, Response
+
+from narthex import __version__
+from narthex.serve.asked import understand
+from narthex.serve.bodies import check_body, read_body, warning_of_unknown
+from narthex.serve.catalogue import get_model, list_models
+from narthex.serve.completions import Completion, warning_header
+from narthex.serve.gate import caller_of
+from narthex.serve.service import Service
+from narthex.serve.tokenize import TokenizeBody, count_tokens
+from narthex.serve.wire import ChatBody
+
+# Requests whose pictures are decoded at once; a photograph takes some hundred megabytes for a moment.
+MAX_DECODING = 2
+
+BODIES = {"/v1/chat/completions": ChatBody, "/tokenize": TokenizeBody}
+
+
+def make_router(service: Service) -> APIRouter:
+    """All routes of one server."""
+    router = APIRouter()
+    decoding = asyncio.Semaphore(MAX_DECODING)
+
+    @router.post("/v1/chat/completions")
+    async def chat_completions(request: Request) -> Response:
+        """Answer a conversation, in one piece or as a stream."""
+        caller = caller_of(request.scope)
+        body = check_body(ChatBody, await read_body(request))
+        async with decoding:
+            asked = await asyncio.to_thread(
+                understand, body, service.backends, service.ceiling, keeps_runs=service.keeps_runs
+            )
+        return Completion(service, asked, caller)
+
+    @router.get("/v1/models")
+    async def models(request: Request) -> Response:
+        """The models, each once more for each mode."""
+        caller_of(request.scope)
+        return JSONResponse(list_models(service))
+
+    @router.get("/v1/models/{name:path}")
+    async def model(request: Request, name: str) -> Response:
+        """One of them."""
+        caller_of(request.scope)
+        return JSONResponse(get_model(service, name))
+
+    @router.post("/tokenize")
+    async def tokenize(request: Request) -> Response:
+        """The ids of a text or of a conversation."""
+        caller_of(request.scope)
+        body = check_body(TokenizeBody, await read_body(request))
+        warned = warning_of_unknown(body)
+        async with decoding:
+            found = await asyncio.to_thread(count_tokens, body, service.backends)
+        return JSONResponse(found, headers={"warning": warning_header(warned).decode()} if warned else None)
+
+    @router.get("/health")
+    async def health() -> Response:
+        """The process is there."""
+        return JSONResponse({"status": "ok"})
+
+    @router.get("/ready")
+    async def ready() -> Response:
+        """It can answer questions."""
+        problem = await _problem(service)
+        told: dict[str, Any] = {"status": "ok" if problem is None else "unavailable", "problem": problem}
+        return JSONResponse(told, status_code=200 if problem is None else 503)
+
+    @router.get("/version")
+    async def version() -> Response:
+        """Which Narthex this is."""
+        return JSONResponse({"version": __version__})
+
+    return router
+
+
+async def _problem(service: Service) -> str | None:
+    if service.is_stopping:
+        return "the server is stopping"
+    if service.keeps_runs and service.store is None:
+        return "the store is not open"
+    if not service.backends:
+        return "no model is served"
+    return None
