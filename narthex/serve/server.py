@@ -29,9 +29,13 @@ def listen(host: str, port: int) -> socket.socket:
         if not is_loopback(str(address[0])):  # what a name stands for is for the machine's own files to say
             raise ConfigError(f"'{host[:100]}' is not this machine's own address", hint="use 127.0.0.1")
         taken = socket.socket(family, socket.SOCK_STREAM)
-        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        taken.bind(address)
-        taken.listen(_BACKLOG)
+        try:
+            taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            taken.bind(address)
+            taken.listen(_BACKLOG)
+        except BaseException:
+            taken.close()
+            raise
     except (OSError, OverflowError) as error:
         reason = getattr(error, "strerror", None) or error
         raise ConfigError(f"cannot listen on {host} port {port}: {reason}", hint="try another --port") from None

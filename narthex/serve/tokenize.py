@@ -36,7 +36,7 @@ def count_tokens(body: TokenizeBody, backends: Mapping[str, Backend]) -> dict[st
     chat = cast("ChatFormat | None", getattr(backend, "chat", None))
     if chat is None:
         raise ApiError(
-            f"the tokens of {base} are not known here", status=501, param="model", code="unsupported_model",
+            f"the tokens of {base} are not known here", param="model", code="unsupported_model",
             hint="it runs behind an upstream; ask there",
         )  # fmt: skip
     if (body.prompt is None) == (body.messages is None):
