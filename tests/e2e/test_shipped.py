@@ -24,9 +24,10 @@ def test_the_demo_is_right_in_thinking_and_says_what_instant_said(tmp_path, monk
     command = [sys.executable, "-m", "narthex.cli", "demo", "--seed", "1"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
-    thinking, instant = done.stdout.split("Thinking\n")[1].split("Instant\n")
+    instant, rest = done.stdout.split("\nInstant\n")[1].split("\nThinking\n")
+    thinking, contemplating = rest.split("\nContemplating\n")
     assert "right (exact answer" in thinking and "look 1: box" in thinking
-    assert "(exact answer" in instant
+    assert "(exact answer" in instant and "right (exact answer" in contemplating
     assert done.stdout.count("\n  ") >= 2, "two commands to go on with"
 
 
