@@ -89,7 +89,8 @@ class Contemplation:
     async def _propose(self) -> AsyncGenerator[Event]:
         most = self.settings.budget.agents or 1
         while (started := len(self.agents)) < most and not self._is_safe(most) and self._has_time():
-            size = min(GROUP, most - started, max(1, self.desk.backend.max_parallel))
+            group_size = GROUP if self.stops_early else most  # asking all, there is no agreement to wait for
+            size = min(group_size, most - started, max(1, self.desk.backend.max_parallel))
             yield self._next_round("propose")
             group = [self._proposer(started + place) for place in range(size)]
             async with aclosing(self._side_by_side(group, most)) as events:

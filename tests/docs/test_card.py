@@ -35,3 +35,12 @@ def test_accuracies_are_the_measured_ones():
 def test_the_weights_are_those_that_were_measured():
     digest = hashlib.sha256((SHIPPED_NANO / "model.safetensors").read_bytes()).hexdigest()
     assert report("experts")["sha256"] == digest and digest[:16] in CARD
+
+
+def test_contemplating_stands_beside_what_it_must_be_compared_with():
+    found = report("contemplating")
+    assert {"vote_equal_tokens", "long_thinking", "all_agents"} == set(found["baselines"])
+    for entry in (*found["modes"].values(), *found["baselines"].values()):
+        share = f"{percent(entry['accuracy'])} ({100 * entry['low']:.1f} to {100 * entry['high']:.1f})"
+        assert f"{share} | {entry['tokens_mean']:.0f} | {entry['agents_mean']:.1f} |" in CARD
+    assert f"--limit {found['n']} --seed {found['seed']}" in CARD
