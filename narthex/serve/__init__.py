@@ -4,6 +4,7 @@
     routes       what answers under which path
     bodies       what comes in: bounded, read, checked; each field with what becomes of it
     messages, thinking, asked   a body becomes a conversation, a mode and a budget
+    line         the model as one run sees it: stop strings, and answers held to their form
     runs         the run, kept in the store before anybody sees it, ended when its client leaves
     replies, completions        its events become one object, or a stream of chunks
 """

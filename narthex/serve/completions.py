@@ -17,8 +17,9 @@ from narthex.base.log import get_logger
 from narthex.chat import Event, RunFailed
 from narthex.serve.asked import Asked
 from narthex.serve.errors import CONTEXT_CODE, ApiError, as_api_error
+from narthex.serve.line import Line
 from narthex.serve.replies import Piece, Reply, own_field, usage_of, written_call
-from narthex.serve.runs import ClientLeft, Line, events_of, unless_left
+from narthex.serve.runs import ClientLeft, events_of, unless_left
 from narthex.serve.service import Caller, Service
 
 log = get_logger(__name__)
@@ -111,7 +112,7 @@ class Completion(Response):
                         has_begun, last_sent = True, time.monotonic()
                     if chunks:
                         await _send_chunks(send, chunks)
-                    elif has_begun and time.monotonic() - last_sent >= KEEP_ALIVE_S:
+                    elif has_begun and (event.type == "waiting" or time.monotonic() - last_sent >= KEEP_ALIVE_S):
                         await _send_body(send, b": still at work\n\n")
                     else:
                         continue

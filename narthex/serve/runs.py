@@ -1,4 +1,4 @@
-"""A run for a client of the API: stored before anybody sees it, cut at its stop strings, ended with its client."""
+"""A run for a client of the API: in the store before anybody sees it, ended when its client leaves."""
 
 from __future__ import annotations
 
@@ -7,11 +7,9 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from narthex.backends.base import Backend, TurnDelta, TurnEnd, TurnRequest
-from narthex.base.errors import ContextOverflowError
 from narthex.chat import Budget, Event
 from narthex.reason import run
-from narthex.serve.stops import StopCutter
+from narthex.serve.line import Line
 from narthex.store import Store
 from narthex.tokens.gallery import BlobLike, Gallery, MemoryBlobs
 
@@ -44,44 +42,6 @@ class RunBlobs:
         self._store = store
         for sha256, media_type in list(self._media_types.items()):
             store.blobs.put(self._memory.get(sha256).data, media_type)
-
-
-class Line:
-    """A backend as one run sees it: replies end before a stop string, and why a turn was refused is remembered."""
-
-    def __init__(self, backend: Backend, stops: tuple[str, ...]) -> None:
-        self._backend, self._stops = backend, stops
-        self.name, self.context_tokens = backend.name, backend.context_tokens
-        self.max_parallel = backend.max_parallel
-        self.has_overflowed = False
-
-    async def turn(self, request: TurnRequest) -> AsyncGenerator[TurnDelta | TurnEnd]:
-        """See `Backend.turn`."""
-        turn = self._cut_turn(request) if self._stops else self._backend.turn(request)
-        try:
-            async with aclosing(turn) as deltas:
-                async for delta in deltas:
-                    yield delta
-        except ContextOverflowError:
-            self.has_overflowed = True
-            raise
-
-    async def _cut_turn(self, request: TurnRequest) -> AsyncGenerator[TurnDelta | TurnEnd]:
-        """The turn up to the first stop string in its text. The model stops there too, so the usage is its own."""
-        cutter = StopCutter(self._stops)
-        async with aclosing(self._backend.turn(request)) as deltas:
-            async for delta in deltas:
-                if isinstance(delta, TurnEnd):
-                    if rest := cutter.drain():
-                        yield TurnDelta("text", rest)
-                    end = delta._replace(text=cutter.passed)
-                    yield end._replace(finish_reason="stop", calls=(), mistakes=()) if cutter.is_cut else end
-                elif delta.kind == "thought":
-                    yield delta
-                elif text := cutter.feed(delta.text):
-                    yield delta._replace(text=text)
-                if cutter.is_cut and request.stop is not None:
-                    request.stop.set()
 
 
 async def events_of(asked: Asked, line: Line, store: Store | None, *, run_id: str, ceiling: Budget, tenant: str) -> (

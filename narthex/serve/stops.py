@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 
 class StopCutter:
-    """Passes text on up to the first stop string. What might be the beginning of one is held until it is decided."""
+    """Passes text on up to the stop string that is complete first. What might begin one is held until that is known."""
 
     def __init__(self, stops: Sequence[str]) -> None:
         self._stops = tuple(stops)
@@ -19,10 +19,11 @@ class StopCutter:
         if self.is_cut:
             return ""
         self._held += text
-        found = [place for stop in self._stops if (place := self._held.find(stop)) >= 0]
+        # The first to be complete, wherever pieces break; not the one that begins first.
+        found = [(place + len(stop), place) for stop in self._stops if (place := self._held.find(stop)) >= 0]
         if found:
             self.is_cut = True
-            return self._pass(min(found))
+            return self._pass(min(found)[1])
         return self._pass(len(self._held) - self._num_pending())
 
     def drain(self) -> str:

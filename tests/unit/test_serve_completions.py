@@ -254,3 +254,33 @@ async def test_the_ceiling_lowers_and_says_so():
 
 def test_a_warning_is_one_line_of_ascii():
     assert warning_header('a "é"\r\nset-cookie: x') == b'199 narthex "a \\"\\\\xe9\\"??set-cookie: x"'
+
+
+FORM = {"type": "json_schema", "json_schema": {"name": "a", "schema": {"type": "object"}}}
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("first", ["", "It is 12.", "<tool_call>", "{", "[1] [2]"])
+async def test_what_has_not_the_form_is_asked_for_again(mode, first):
+    def script(request):
+        return Said(thought="Hm. ", text=first if request.may_call else '{"value": 12}')
+
+    whole, chunks = await both(script, model=f"scripted:{mode}", response_format=FORM, tools=[function()])
+    assert whole["choices"][0]["message"]["content"] == '{"value": 12}' == joined(chunks, "content")
+    assert mode != "thinking" or joined(chunks, "reasoning") == "Hm. "
+    agents = whole["narthex"]["ledger"]["by_agent"]
+    assert all(agent["answer_tokens"] == len(first.split()) + 2 for agent in agents[:1]), "both are counted"
+
+
+async def test_a_model_that_ends_in_its_thought_is_asked_for_the_form():
+    whole, chunks = await both(
+        lambda request: Said(thought="Hm.") if request.thinking else Said(text="{}"), response_format=FORM
+    )
+    assert whole["choices"][0]["message"]["content"] == "{}" == joined(chunks, "content")
+
+
+async def test_what_has_the_form_is_asked_for_once():
+    async with served(lambda request: Said(text="{}")) as (client, backend, _):
+        for tools in ([], [function()]):
+            await client.post(PATH, json=asks(response_format=FORM, tools=tools))
+    assert len(backend.requests) == 2

@@ -18,9 +18,9 @@ def test_pieces_change_nothing(pieces, stops):
     cutter = StopCutter(stops)
     shown = "".join(map(cutter.feed, pieces)) + cutter.drain()
     whole = "".join(pieces)
-    places = [whole.find(stop) for stop in stops if stop in whole]
-    assert shown == cutter.passed == (whole[: min(places)] if places else whole)
-    assert cutter.is_cut == bool(places)
+    ends = [(whole.find(stop) + len(stop), whole.find(stop)) for stop in stops if stop in whole]
+    assert shown == cutter.passed == (whole[: min(ends)[1]] if ends else whole)
+    assert cutter.is_cut == bool(ends)
 
 
 @given(few_letters)
