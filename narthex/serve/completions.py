@@ -25,7 +25,8 @@ from narthex.serve.service import Caller, Service
 log = get_logger(__name__)
 
 KEEP_ALIVE_S = 2.0  # after so long without a byte a comment goes out: proxies and people give up on silence
-# Until something of these has happened, a stream may still begin as an error, with the status that says so.
+_DONE = b"data: [DONE]\n\n"
+# Until something else has happened, a stream may still begin as an error, with the status that says so.
 _PRELUDE = ("run_started", "agent_started", "round_started", "turn_finished")
 
 
@@ -39,14 +40,19 @@ class Completion(Response):
         self._line = Line(asked.backend, asked.stops)
         self._reply = Reply(asked)
         self._created = int(time.time())
+        self._has_begun = False  # the stream: from then on an error is a part of it
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         work = self._stream(send) if self._asked.is_streamed else self._whole(send)
         try:
-            with self._service.at_work():
-                await unless_left(receive, work)
+            await unless_left(receive, work, self._service.running)
         except ClientLeft:
             log.info("run %s: its client has left", self._run_id)
+        except ApiError as error:
+            if not self._has_begun:
+                raise
+            await _send_chunks(send, [error.body()])
+            await _send_body(send, _DONE, is_last=True)
 
     async def _events(self) -> AsyncGenerator[Event]:
         """The run's. Raises: ApiError where it fails."""
@@ -101,33 +107,36 @@ class Completion(Response):
     # As a stream.
 
     async def _stream(self, send: Send) -> None:
-        has_begun, last_sent = False, time.monotonic()
+        last_sent = time.monotonic()
         try:
             async with aclosing(self._events()) as events:
                 async for event in events:
                     chunks = [self._delta(piece) for piece in self._reply.feed(event)]
-                    if not has_begun and (chunks or event.type not in _PRELUDE):
-                        await _start(send, "text/event-stream", self._asked.warnings)
-                        await _send_chunks(send, [self._chunk({"role": "assistant", "content": ""})])
-                        has_begun, last_sent = True, time.monotonic()
+                    if not self._has_begun and (chunks or event.type not in _PRELUDE):
+                        await self._begin(send)
+                        last_sent = time.monotonic()
+                    is_silent = event.type == "waiting" or time.monotonic() - last_sent >= KEEP_ALIVE_S
                     if chunks:
                         await _send_chunks(send, chunks)
-                    elif has_begun and (event.type == "waiting" or time.monotonic() - last_sent >= KEEP_ALIVE_S):
+                    elif self._has_begun and is_silent:
                         await _send_body(send, b": still at work\n\n")
                     else:
                         continue
                     last_sent = time.monotonic()
             await _send_chunks(send, self._last_chunks())
-        except ApiError as error:
-            if not has_begun:
-                raise
-            await _send_chunks(send, [error.body()])
+        except ApiError:
+            raise
         except Exception:
-            if not has_begun:
+            if not self._has_begun:
                 raise
             log.exception("run %s", self._run_id)
-            await _send_chunks(send, [ApiError("something went wrong here", status=500).body()])
-        await _send_body(send, b"data: [DONE]\n\n", is_last=True)
+            raise ApiError("something went wrong here", status=500) from None
+        await _send_body(send, _DONE, is_last=True)
+
+    async def _begin(self, send: Send) -> None:
+        self._has_begun = True
+        await _start(send, "text/event-stream", self._asked.warnings)
+        await _send_chunks(send, [self._chunk({"role": "assistant", "content": ""})])
 
     def _delta(self, piece: Piece) -> dict[str, Any]:
         if piece.kind == "content":

@@ -5,19 +5,17 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from narthex.chat import Budget, Event
 from narthex.reason import run
+from narthex.serve.errors import ApiError
 from narthex.serve.line import Line
 from narthex.store import Store
 from narthex.tokens.gallery import BlobLike, Gallery, MemoryBlobs
 
 if TYPE_CHECKING:
     from narthex.serve.asked import Asked
-
-T = TypeVar("T")
-
 
 class RunBlobs:
     """The pictures of one run: in memory, and from `keep_in` on in the store as well. Raises what the store raises."""
@@ -77,20 +75,29 @@ class ClientLeft(Exception):
     """Whoever asked has hung up; there is nobody to tell."""
 
 
-async def unless_left(receive: Callable[[], Awaitable[Any]], work: Coroutine[Any, Any, T]) -> T:
-    """What `work` comes to. It is cancelled as soon as the client hangs up. Raises: ClientLeft."""
+async def unless_left(
+    receive: Callable[[], Awaitable[Any]], work: Coroutine[Any, Any, None], running: set[asyncio.Future[None]]
+) -> None:
+    """Do `work`; it is among `running` for as long, where it may be cancelled.
+
+    It is cancelled as soon as the client hangs up. Raises: ClientLeft; ApiError 503 where somebody else cancelled it.
+    """
 
     async def left() -> None:
         while (await receive())["type"] != "http.disconnect":
             pass
 
     working, watching = asyncio.ensure_future(work), asyncio.ensure_future(left())
+    running.add(working)
     try:
         await asyncio.wait({working, watching}, return_when=asyncio.FIRST_COMPLETED)
-        if working.done():
-            return working.result()
-        raise ClientLeft
+        if working.cancelled():
+            raise ApiError("the server is stopping", status=503, code="stopping", hint="ask again in a while")
+        if not working.done():
+            raise ClientLeft
+        working.result()
     finally:
+        running.discard(working)
         for task in (working, watching):
             task.cancel()
         await asyncio.gather(working, watching, return_exceptions=True)

@@ -12,7 +12,7 @@ from narthex.serve.app import create_app
 from narthex.serve.gate import is_loopback
 from narthex.serve.service import Service
 
-STOP_S = 3  # runs that are under way when the server is told to stop have so long to end
+STOP_S = 3  # replies that are under way when the server is told to stop have so long to end
 _BACKLOG = 512
 
 
@@ -53,10 +53,22 @@ def serve(service: Service, taken: socket.socket, on_ready: Callable[[], None] |
     make_server(service, on_ready).run(sockets=[taken])
 
 
+class Server(uvicorn.Server):
+    """Ends the runs that are under way when it is told to stop; their clients are told so."""
+
+    def __init__(self, config: uvicorn.Config, service: Service) -> None:
+        super().__init__(config)
+        self._service = service
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._service.stop()
+        await super().shutdown(sockets)
+
+
 def make_server(service: Service, on_ready: Callable[[], None] | None = None) -> uvicorn.Server:
     """A server that has not begun; `should_exit` ends it."""
     config = uvicorn.Config(
         create_app(service, on_ready=on_ready), log_config=None, access_log=False, server_header=False,
         ws="none", lifespan="on", timeout_graceful_shutdown=STOP_S,
     )  # fmt: skip
-    return uvicorn.Server(config)
+    return Server(config, service)

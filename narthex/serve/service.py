@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -31,14 +31,11 @@ class Service:
     keeps_runs: bool = True
     store: Store | None = None
     is_stopping: bool = False
-    num_running: int = 0
+    running: set[asyncio.Future[None]] = field(default_factory=set)
     started: int = field(default_factory=lambda: int(time.time()))
 
-    @contextmanager
-    def at_work(self) -> Iterator[None]:
-        """A run is under way."""
-        self.num_running += 1
-        try:
-            yield
-        finally:
-            self.num_running -= 1
+    def stop(self) -> None:
+        """Take nothing more, and end every run that is under way. Call it in the server's event loop."""
+        self.is_stopping = True
+        for work in self.running:
+            work.cancel()
