@@ -33,11 +33,9 @@ class Reply:
         self._asked = asked
         self._is_crowd = asked.mode == "contemplating"
         self._holds_back = asked.holds_back
-        self._speaker = ""  # whose thought was shown last, and whether a turn of theirs has ended since
-        self._turn_ended = False
+        self._turn_ended = False  # since thought was last shown
         self._reasoning: list[str] = []
         self._shown = ""  # of the answer, since it last began
-        self._has_shown = False
         self.num_withdrawn = 0
         self.end: RunFinished | None = None
 
@@ -70,7 +68,6 @@ class Reply:
                 return [Piece("content", self._begin_anew())]
             case "answer_delta" if not self._holds_back:
                 self._shown += event.text
-                self._has_shown = True
                 return [Piece("content", event.text)]
             case "run_finished":
                 return self._finish(event)

@@ -14,7 +14,9 @@ import openai
 import pytest
 
 from narthex.backends.fake import Said, ScriptedBackend
+from narthex.backends.fake_server import Call, FakeServer, Reply
 from narthex.backends.local import LocalBackend
+from narthex.backends.settings import Settings, open_upstream
 from narthex.base.paths import SHIPPED_NANO
 from narthex.chat import MODES
 from narthex.serve import Service, listen
@@ -167,6 +169,24 @@ def test_tokens_are_counted_as_the_model_reads_them(client):
     assert tokenize(prompt="gauge C")["count"] == len(tokenize(prompt="gauge C")["tokens"]) > 0
     counted = tokenize(messages=question(), model="narthex-nano:instant")["count"]
     assert counted == ask(client, "narthex-nano:instant").usage.prompt_tokens
+
+
+def test_an_upstream_is_passed_on_in_every_mode(tmp_path):
+    def script(body):
+        if body.get("tools") and body["messages"][-1]["role"] == "user":
+            return Reply(thought="Look it up.", calls=(Call("look_up", '{"what": "é"}'),))
+        return Reply(thought="Hm.", text="It is 12.")
+
+    tools = [{"type": "function", "function": {"name": "look_up", "parameters": {"type": "object"}}}]
+    with FakeServer(script) as upstream, running(open_upstream(upstream.url, Settings()), tmp_path) as url:
+        with openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0) as client:
+            asked = [{"role": "user", "content": "What?"}]
+            for mode in MODES:
+                said = ask(client, f"fake:{mode}", asked)
+                assert said.choices[0].message.content == "It is 12." and said.usage.total_tokens > 0
+                called = ask(client, f"fake:{mode}", asked, tools=tools).choices[0]
+                assert called.finish_reason == "tool_calls"
+                assert json.loads(called.message.tool_calls[0].function.arguments) == {"what": "é"}
 
 
 # What happens when somebody leaves, or nothing is said for long.
