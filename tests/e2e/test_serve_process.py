@@ -69,7 +69,7 @@ def test_what_was_streamed_is_there_after_a_kill(environment, endless_model):
     assert shown and kept.startswith(shown)
 
 
-@pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("sign", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
 def test_it_ends_when_told_to_with_a_stream_under_way(environment, endless_model, sign):
     with serving(environment, endless_model) as (process, url, _), streaming(url, 3) as (_, lines):
         began = time.monotonic()
