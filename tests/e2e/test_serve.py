@@ -110,7 +110,7 @@ def test_a_schema_binds(client):
     schema = {"type": "object", "properties": {"reading": {"type": "string", "maxLength": 24}},
               "required": ["reading"], "additionalProperties": False}  # fmt: skip
     form = {"type": "json_schema", "json_schema": {"name": "reading", "schema": schema, "strict": True}}
-    for mode in MODES:
+    for mode in ("instant", "thinking"):  # many agents that never learnt JSON take a minute; their form has unit tests
         reply = ask(client, f"narthex-nano:{mode}", response_format=form)
         assert set(json.loads(reply.choices[0].message.content)) == {"reading"}
 
