@@ -21,7 +21,8 @@ PATIENCE_S = 30.0
 
 # A model that follows a script, behind the real command line.
 PROGRAM = """
-import asyncio, fcntl, sys, termios
+import asyncio, fcntl, signal, sys, termios
+signal.signal(signal.SIGINT, signal.default_int_handler)  # even where the tests were started in the background
 fcntl.ioctl(0, termios.TIOCSCTTY, 0)  # Ctrl-C is for whoever has the terminal
 import narthex.cli.ask
 from narthex.backends.base import TurnDelta
@@ -89,6 +90,8 @@ class Typist:
         return self
 
     def type(self, text: str) -> Typist:
+        # A person's pause: Ctrl-C in the instant between a prompt and its reading is held back until the next key.
+        time.sleep(0.2)
         os.write(self._terminal, text.encode())
         return self
 
