@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, TypeAdapter, ValidationError
 
-from narthex.base.errors import InputError
+from narthex.base.errors import InputError, NarthexError
 from narthex.chat.budget import Budget, Mode
 from narthex.chat.ledger import AgentLedger, Ledger
 from narthex.chat.messages import Frozen, Part, ToolCall
@@ -180,6 +180,12 @@ class RunFailed(EventBase):
     exit_code: int = 1
     http_status: int = 500
     ledger: Ledger | None = None
+
+    def error(self) -> NarthexError:
+        """The failure as an error again, for whoever would rather raise it."""
+        error = NarthexError(self.message, hint=self.hint)
+        error.exit_code, error.http_status = self.exit_code, self.http_status
+        return error
 
 
 Event = Annotated[

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
-from narthex.base.errors import InputError, NarthexError
+from narthex.base.errors import InputError
 from narthex.cli.choices import (
     ApproveChoice,
     AsJson,
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from narthex.backends.base import Backend
-    from narthex.chat import Budget, Conversation, Event, Message, Mode, RunFailed, RunFinished, RunStarted
+    from narthex.chat import Budget, Conversation, Event, Message, Mode, RunFinished, RunStarted
     from narthex.cli.keeping import KeptTurn, RunBlobs
     from narthex.cli.session import Manner, Session
     from narthex.cli.stage import Stage
@@ -243,7 +243,7 @@ async def answer(
             show(event)
     first, last = seen[0], seen[-1]
     if last.type == "run_failed":
-        raise _as_error(last)
+        raise last.error()
     if first.type != "run_started" or last.type != "run_finished":
         raise RuntimeError(f"a run went from {first.type} to {last.type}")
     return Finished(first, last, seen)
@@ -257,9 +257,3 @@ def _say_ceiling(request: Request, warn: Callable[[str], None]) -> None:
     for name, value in request.options.budget().model_dump(exclude_none=True).items():
         if ceiling.get(name, value) < value:
             warn(f"{name} is {ceiling[name]:g}, not {value:g}: the settings allow no more")
-
-
-def _as_error(event: RunFailed) -> NarthexError:
-    error = NarthexError(event.message, hint=event.hint)
-    error.exit_code, error.http_status = event.exit_code, event.http_status
-    return error

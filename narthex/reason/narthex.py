@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 from narthex.backends.base import Backend
 from narthex.backends.settings import load_settings, open_upstream
-from narthex.base.errors import InputError, NarthexError
+from narthex.base.errors import InputError
 from narthex.base.places import find_model
 from narthex.chat import Budget, Conversation, Event, FinishReason, ImagePart, Ledger, Message, Mode, ToolCall
 from narthex.reason.run import run
@@ -75,9 +75,7 @@ class Narthex:
             events = [event async for event in stream]
         end = events[-1]
         if end.type == "run_failed":
-            error = NarthexError(end.message, hint=end.hint)
-            error.exit_code, error.http_status = end.exit_code, end.http_status
-            raise error
+            raise end.error()
         if end.type != "run_finished":
             raise RuntimeError(f"a run ended with {end.type}")
         return Answer(end.answer, end.ledger, end.finish_reason, end.calls, tuple(events))
