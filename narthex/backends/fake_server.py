@@ -175,6 +175,9 @@ class FakeServer:
         self.peak = max(self.peak, self.num_open)
         try:
             await self._play(reply, received, writer, left)
+        except ConnectionError:  # a write can fail before the read has seen the end
+            received.has_left = True
+            raise
         finally:
             self._release(received)
             received.has_left = received.has_left or left.done()
