@@ -1,0 +1,84 @@
+"""The table `[serve]` of narthex.toml: what each role may use, quotas, the audit file, metrics, remote pictures."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, get_args
+
+from narthex.base.config import read_dataclass
+from narthex.base.errors import ConfigError
+
+Role = Literal["admin", "user"]
+ROLES: tuple[Role, ...] = get_args(Role)
+Period = Literal["minute", "hour", "day", "month"]
+PERIODS: tuple[Period, ...] = get_args(Period)
+MetricsFor = Literal["admin", "this_machine", "nobody"]
+_DOMAIN = re.compile(r"(\*\.)?([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]([a-z0-9-]{0,61}[a-z0-9])?", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class RoleSettings:
+    """What a role may use, by name. None: everything that is served."""
+
+    models: tuple[str, ...] | None = None
+    tools: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True)
+class Quota:
+    """What may be spent in a calendar period (UTC). `tokens` counts prompt, thought and answer of every turn;
+    `agent_seconds` the time of each agent at work, so four side by side spend four a second.
+
+    It is for one `user`, for all of a `group` together, or, where neither is named, for each user.
+    """
+
+    per: Period = "day"
+    tokens: int | None = None
+    agent_seconds: float | None = None
+    user: str = ""
+    group: str = ""
+
+    def __post_init__(self) -> None:
+        if self.user and self.group:
+            raise ConfigError("a quota is for a user or for a group, not for both")
+        if self.tokens is None and self.agent_seconds is None:
+            raise ConfigError("a quota names 'tokens' or 'agent_seconds'")
+        if any(limit is not None and limit < 0 for limit in (self.tokens, self.agent_seconds)):
+            raise ConfigError("a quota should be 0 or more")
+
+
+@dataclass(frozen=True)
+class ServeSettings:
+    """`runs_at_once`: of one user; None is as many as come. `audit_file`: a line per run is appended there, too.
+
+    `metrics`: who may read /metrics; without keys all of this machine may. `picture_domains`: the hosts that pictures
+    may be fetched from; "*.example.org" is every name below example.org.
+    """
+
+    roles: dict[str, RoleSettings] = field(default_factory=dict)
+    quotas: tuple[Quota, ...] = ()
+    runs_at_once: int | None = None
+    audit_file: str = ""
+    metrics: MetricsFor = "admin"
+    picture_domains: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        unknown = [name for name in self.roles if name not in ROLES]
+        if unknown:
+            raise ConfigError(f"there is no role '{unknown[0]}' (there are {', '.join(ROLES)})")
+        if self.runs_at_once is not None and self.runs_at_once < 1:
+            raise ConfigError("'runs_at_once' should be more than 0")
+        for domain in self.picture_domains:
+            if not _DOMAIN.fullmatch(domain):
+                raise ConfigError(f"'{domain[:100]}' in 'picture_domains' is no name of a host")
+
+    def role(self, role: Role) -> RoleSettings:
+        """What that role may use; everything where nothing is said."""
+        return self.roles.get(role, RoleSettings())
+
+
+def read_serve_settings(table: Mapping[str, Any]) -> ServeSettings:
+    """The table `serve` of narthex.toml. Raises: ConfigError that names every problem at once."""
+    return read_dataclass(ServeSettings, table, where="narthex.toml, [serve]")
