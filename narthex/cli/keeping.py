@@ -13,7 +13,7 @@ from typing import Any
 
 from narthex.base.errors import NarthexError
 from narthex.chat import Event, Message
-from narthex.cli.replies import reply_of
+from narthex.chat.replies import reply_of
 from narthex.store import Store, StoreError
 from narthex.tokens.gallery import BlobLike, MemoryBlobs
 

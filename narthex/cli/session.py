@@ -14,10 +14,10 @@ from typing import Any
 from narthex.base.errors import InputError
 from narthex.base.paths import narthex_home
 from narthex.chat import Conversation, Event, ImagePart, Message, Mode, parse_mode
+from narthex.chat.replies import reply_of
 from narthex.cli.keeping import KeptTurn, RunBlobs, Warn
 from narthex.cli.logs import SHORT_ID, database
-from narthex.cli.replies import reply_of
-from narthex.store import ConversationRecord, Store, Turn, answered
+from narthex.store import ConversationRecord, Store, Turn, answered, line_of
 from narthex.tokens.gallery import Gallery
 
 
@@ -77,7 +77,7 @@ class Session:
             raise InputError("there is no conversation to go on with", hint="ask something first; it is kept")
         with Store.open() as store:
             record = _chosen(store, prefix)
-            turns = store.conversations.turns(record.id)
+            turns = line_of(store.conversations.turns(record.id))
             done = [turn for turn in turns if turn.replied is not None]
             cut = turns[-1] if turns and turns[-1].replied is None else None
             blobs, conversation = RunBlobs(warn), answered(turns)
@@ -119,7 +119,8 @@ class Session:
 
 
 def _chosen(store: Store, prefix: str | None) -> ConversationRecord:
-    found = store.conversations.latest(limit=1) if prefix is None else store.conversations.find(prefix)
+    kept = store.conversations
+    found = kept.latest(limit=1, user="") if prefix is None else kept.find(prefix, user="")
     if prefix is None and not found:
         raise InputError("there is no conversation to go on with", hint="ask something first; it is kept")
     if not found:

@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 from narthex.store.blobs import Blob, Blobs
-from narthex.store.conversations import ConversationRecord, Conversations, Turn, answered
+from narthex.store.conversations import (
+    LAST_TURN,
+    ConversationRecord,
+    Conversations,
+    Turn,
+    TurnStatus,
+    answered,
+    line_of,
+)
 from narthex.store.errors import StoreError
 from narthex.store.store import RunRecord, RunStatus, Store
 
 __all__ = [
+    "LAST_TURN",
     "Blob",
     "Blobs",
     "ConversationRecord",
@@ -17,5 +26,7 @@ __all__ = [
     "Store",
     "StoreError",
     "Turn",
+    "TurnStatus",
     "answered",
+    "line_of",
 ]

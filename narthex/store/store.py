@@ -21,15 +21,17 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, NamedTuple
 
-from sqlalchemy import URL, Connection, Engine, bindparam, create_engine, event, func, insert, inspect, select, update
+from sqlalchemy import Connection, Engine, bindparam, insert, select, update
+from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
-from narthex.base.errors import UserError
 from narthex.base.log import get_logger
 from narthex.base.paths import narthex_home
-from narthex.chat.events import Event, RunFailed, RunFinished, RunStarted, parse_event
+from narthex.chat.events import Event, RunFailed, RunFinished, RunStarted, ToolFinished, parse_event
+from narthex.chat.messages import TextPart
 from narthex.store import schema
 from narthex.store.blobs import Blobs
 from narthex.store.conversations import Conversations
+from narthex.store.database import connect, prepare
 from narthex.store.errors import told_as_store_error
 from narthex.store.owners import Owner, exclusive
 from narthex.store.writer import Operation, Writer
@@ -39,9 +41,6 @@ RunStatus = Literal["running", "done", "failed", "cut"]
 # A list of runs shows a line of the question, not all of it; the events have it whole.
 QUESTION_CHARACTERS = 200
 
-# How long a statement waits for another process that is writing, before it fails.
-_BUSY_TIMEOUT_MS = 10_000
-
 # Events a reader may lag behind before the run has to wait for it.
 _MAX_LAG = 1024
 
@@ -49,6 +48,7 @@ _log = get_logger("store")
 
 _INSERT_RUN = insert(schema.runs)
 _INSERT_EVENT = insert(schema.events)
+_INSERT_HELD = sqlite_insert(schema.run_blobs).on_conflict_do_nothing()
 _END_RUN = (
     update(schema.runs)
     .where(schema.runs.c.id == bindparam("run"), schema.runs.c.status == "running")
@@ -66,6 +66,7 @@ class RunRecord(NamedTuple):
     model: str
     status: RunStatus
     question: str
+    user: str = ""
 
 
 class Store:
@@ -100,10 +101,10 @@ class Store:
         with told_as_store_error(f"open the store {database}", hint=hint):
             # Only its owner may look: questions and pictures are private.
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            engine = _create_engine(database)
+            engine = connect(database)
             with exclusive(folder / "store.lock"):
                 try:
-                    _prepare_tables(engine)
+                    prepare(engine, database)
                     owner = Owner(folder / "owners")
                     cut = _cut_orphans(engine, owner)
                     owner.sweep()
@@ -116,8 +117,8 @@ class Store:
             _log.info("run %s was cut short: its process ended before it did", run_id)
         return store
 
-    def append(self, item: Event) -> int:
-        """Queue an event for the next group commit and return its ticket for `flush`.
+    def append(self, item: Event, *, user: str = "") -> int:
+        """Queue an event for the next group commit and return its ticket for `flush`. `user`: whose run starts.
 
         The caller keeps order: `run_started` first, `seq` rising. Breaking it is a bug, and a ValueError.
         Raises: StoreError if the store is closed.
@@ -130,7 +131,7 @@ class Store:
                 raise ValueError(f"run {item.run_id}: started twice")
             if last is not None and item.seq <= last:
                 raise ValueError(f"run {item.run_id}: event {item.seq} after event {last}")
-            ticket = self._writer.submit(*self._operations(item))
+            ticket = self._writer.submit(*self._operations(item, user))
             if isinstance(item, (RunFinished, RunFailed)):
                 del self._last_seq[item.run_id]
             else:
@@ -151,7 +152,7 @@ class Store:
         """As `flush`, without blocking the loop, and with the next group commit instead of one of its own."""
         await asyncio.wrap_future(self._writer.written(ticket))
 
-    async def recorded(self, source: AsyncIterator[Event]) -> AsyncGenerator[Event, None]:
+    async def recorded(self, source: AsyncIterator[Event], *, user: str = "") -> AsyncGenerator[Event, None]:
         """Pass events on, each only after it is on disk. One commit serves all that came within its 50 ms.
 
         Close it (`aclosing`) when leaving early: the source is closed and its run marked `cut`. What the source
@@ -163,7 +164,7 @@ class Store:
         async def pump() -> None:
             try:
                 async for item in source:
-                    ticket = self.append(item)
+                    ticket = self.append(item, user=user)
                     run_ids.add(item.run_id)
                     await queue.put((item, ticket))
             finally:
@@ -198,11 +199,15 @@ class Store:
             row = connection.execute(_select_runs().where(schema.runs.c.id == run_id)).one_or_none()
         return None if row is None else RunRecord(*row)
 
-    def runs(self, *, limit: int = 50, status: RunStatus | None = None) -> list[RunRecord]:
-        """The latest runs, newest first."""
+    def runs(
+        self, *, limit: int = 50, status: RunStatus | None = None, user: str | None = None
+    ) -> list[RunRecord]:
+        """The latest runs, newest first: of one user, or (None) of all."""
         query = _select_runs().order_by(schema.runs.c.started.desc(), schema.runs.c.id).limit(limit)
         if status is not None:
             query = query.where(schema.runs.c.status == status)
+        if user is not None:
+            query = query.where(schema.runs.c.user == user)
         with self._reading() as connection:
             return [RunRecord(*row) for row in connection.execute(query)]
 
@@ -249,17 +254,20 @@ class Store:
         ):
             yield connection
 
-    def _operations(self, item: Event) -> list[Operation]:
+    def _operations(self, item: Event, user: str) -> list[Operation]:
         row = {"run_id": item.run_id, "seq": item.seq, "json": item.model_dump_json()}
         operations = [Operation(_INSERT_EVENT, row)]
         if isinstance(item, RunStarted):
-            operations.insert(0, Operation(_INSERT_RUN, self._run_row(item)))
+            operations.insert(0, Operation(_INSERT_RUN, self._run_row(item, user)))
+        elif isinstance(item, ToolFinished):
+            shown = [part.sha256 for part in item.parts if not isinstance(part, TextPart)]
+            operations += [Operation(_INSERT_HELD, {"run_id": item.run_id, "sha256": sha256}) for sha256 in shown]
         elif isinstance(item, (RunFinished, RunFailed)):
             status = "failed" if isinstance(item, RunFailed) else "cut" if item.finish_reason == "cancelled" else "done"
             operations.append(Operation(_END_RUN, {"run": item.run_id, "new_status": status, "now": time.time()}))
         return operations
 
-    def _run_row(self, item: RunStarted) -> dict[str, Any]:
+    def _run_row(self, item: RunStarted, user: str) -> dict[str, Any]:
         question = " ".join(item.question.split())
         if len(question) > QUESTION_CHARACTERS:
             question = question[: QUESTION_CHARACTERS - 1] + "…"
@@ -272,46 +280,12 @@ class Store:
             "status": "running",
             "question": question,
             "owner": self._owner.id,
+            "user": user,
         }
 
 
 def _select_runs() -> Any:
     return select(*(schema.runs.c[name] for name in RunRecord._fields))
-
-
-def _create_engine(database: Path) -> Engine:
-    engine = create_engine(URL.create("sqlite", database=str(database)))
-
-    @event.listens_for(engine, "connect")
-    def _configure(connection: Any, _record: Any) -> None:
-        cursor = connection.cursor()
-        cursor.execute(f"PRAGMA busy_timeout = {_BUSY_TIMEOUT_MS}")
-        cursor.execute("PRAGMA journal_mode = WAL")  # readers do not wait for the writer
-        cursor.execute("PRAGMA synchronous = FULL")  # what was acknowledged survives a power cut, too
-        cursor.execute("PRAGMA foreign_keys = ON")
-        cursor.close()
-
-    return engine
-
-
-def _prepare_tables(engine: Engine) -> None:
-    if not inspect(engine).has_table(schema.schema_version.name):
-        with engine.begin() as connection:
-            schema.metadata.create_all(connection)
-            connection.execute(insert(schema.schema_version).values(version=schema.SCHEMA_VERSION))
-        return
-    with engine.connect() as connection:
-        version = connection.scalar(select(func.max(schema.schema_version.c.version))) or 0
-    if 1 <= version < schema.SCHEMA_VERSION:
-        # Versions up to now have added tables and changed none; one that does will need a step of its own here.
-        with engine.begin() as connection:
-            schema.metadata.create_all(connection)
-            connection.execute(update(schema.schema_version).values(version=schema.SCHEMA_VERSION))
-    elif version != schema.SCHEMA_VERSION:
-        raise UserError(
-            f"the store {engine.url.database} has version {version}, this Narthex knows {schema.SCHEMA_VERSION}",
-            hint="use the Narthex that wrote it, or set NARTHEX_HOME to another folder",
-        )
 
 
 def _cut_orphans(engine: Engine, owner: Owner) -> tuple[str, ...]:

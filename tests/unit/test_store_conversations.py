@@ -6,12 +6,9 @@ import sqlite3
 import threading
 
 import pytest
-from alembic.autogenerate import compare_metadata
-from alembic.migration import MigrationContext
-from sqlalchemy import create_engine
 
 from narthex.chat import ImagePart, Message, ToolCall
-from narthex.store import Store, StoreError, answered, schema
+from narthex.store import Store, StoreError, answered, database
 
 PICTURE = ImagePart(sha256="ab" * 32, media_type="image/png", width=4, height=3)
 
@@ -90,9 +87,10 @@ def test_turns_begun_side_by_side_get_numbers_of_their_own(store):
 
 def test_a_store_of_version_1_is_brought_up_to_date_with_its_runs(tmp_path):
     Store.open(tmp_path).close()
+    database.migrate(tmp_path / "narthex.db", "0001")
     connection = sqlite3.connect(tmp_path / "narthex.db")
     with connection:
-        connection.executescript("drop table turns; drop table conversations; update schema_version set version = 1")
+        connection.execute("drop table alembic_version")
         connection.execute(
             "insert into runs (id, started, mode, model, status, question, owner) values "
             "('r1', 1, 'instant', 'nano', 'done', 'what?', 'x')"
@@ -102,8 +100,3 @@ def test_a_store_of_version_1_is_brought_up_to_date_with_its_runs(tmp_path):
         assert store.run("r1").question == "what?"
         ask(store, "new")
         assert len(store.conversations.latest()) == 1
-    engine = create_engine(f"sqlite:///{tmp_path / 'narthex.db'}")
-    with engine.connect() as connection:
-        assert compare_metadata(MigrationContext.configure(connection), schema.metadata) == []
-        assert connection.exec_driver_sql("select version from schema_version").scalar_one() == schema.SCHEMA_VERSION
-    engine.dispose()

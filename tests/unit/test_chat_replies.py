@@ -19,7 +19,7 @@ from narthex.chat import (
     ToolFinished,
     ToolStarted,
 )
-from narthex.cli.replies import reply_of
+from narthex.chat.replies import reply_of
 from narthex.reason import run
 from narthex.tokens.gallery import Gallery, MemoryBlobs
 
