@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 from narthex.backends.base import Backend
 from narthex.chat import Budget
-from narthex.serve.settings import Role, ServeSettings
-from narthex.store import Store
+from narthex.serve.settings import ServeSettings
+from narthex.store import Role, Store
 from narthex.tools import Tool
 
 

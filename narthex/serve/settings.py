@@ -9,9 +9,8 @@ from typing import Any, Literal, get_args
 
 from narthex.base.config import read_dataclass
 from narthex.base.errors import ConfigError
+from narthex.store import ROLES, Role
 
-Role = Literal["admin", "user"]
-ROLES: tuple[Role, ...] = get_args(Role)
 Period = Literal["minute", "hour", "day", "month"]
 PERIODS: tuple[Period, ...] = get_args(Period)
 MetricsFor = Literal["admin", "this_machine", "nobody"]

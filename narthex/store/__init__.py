@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from narthex.store.audit import Audit, AuditLine
 from narthex.store.blobs import Blob, Blobs
 from narthex.store.conversations import (
     LAST_TURN,
@@ -13,20 +14,30 @@ from narthex.store.conversations import (
     line_of,
 )
 from narthex.store.errors import StoreError
+from narthex.store.people import ROLES, Holder, KeyRecord, NewKey, People, Role, UserRecord
 from narthex.store.store import RunRecord, RunStatus, Store
 
 __all__ = [
     "LAST_TURN",
+    "ROLES",
+    "Audit",
+    "AuditLine",
     "Blob",
     "Blobs",
     "ConversationRecord",
     "Conversations",
+    "Holder",
+    "KeyRecord",
+    "NewKey",
+    "People",
+    "Role",
     "RunRecord",
     "RunStatus",
     "Store",
     "StoreError",
     "Turn",
     "TurnStatus",
+    "UserRecord",
     "answered",
     "line_of",
 ]

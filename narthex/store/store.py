@@ -29,11 +29,13 @@ from narthex.base.paths import narthex_home
 from narthex.chat.events import Event, RunFailed, RunFinished, RunStarted, ToolFinished, parse_event
 from narthex.chat.messages import TextPart
 from narthex.store import schema
+from narthex.store.audit import Audit
 from narthex.store.blobs import Blobs
 from narthex.store.conversations import Conversations
 from narthex.store.database import connect, prepare
 from narthex.store.errors import told_as_store_error
 from narthex.store.owners import Owner, exclusive
+from narthex.store.people import People
 from narthex.store.writer import Operation, Writer
 
 RunStatus = Literal["running", "done", "failed", "cut"]
@@ -85,6 +87,8 @@ class Store:
         self.folder = folder
         self.blobs = Blobs(engine, folder / "blobs")
         self.conversations = Conversations(engine)
+        self.people = People(engine)
+        self.audit = Audit(engine, self._writer)
         self.cut_on_open: tuple[str, ...] = ()
         atexit.register(self.close)
 
