@@ -25,11 +25,12 @@ from narthex.evals.baselines import BASELINES, all_agents, long_thinking, mean_t
 from narthex.evals.chance import chance
 from narthex.evals.report import UNDRAWN, Record, Report, costs
 from narthex.evals.task import Outcome, Settings, Solver, Task, get_task
-from narthex.evals.worlds import Item
+from narthex.evals.worlds import Item, tools_for
 from narthex.evals.worlds.edge import is_decline
 from narthex.reason import default_tools
 from narthex.reason import run as reason
 from narthex.tokens.gallery import Gallery, MemoryBlobs
+from narthex.tools import get_tool
 
 # (mode, items answered in it, items in all)
 Progress = Callable[[str, int, int], None]
@@ -76,7 +77,7 @@ def evaluate(
 
 
 async def solve(item: Item, mode: Mode, backend: Backend, settings: Settings, *, seed: int) -> Outcome:
-    """Ask one item as a user would: its question and its picture, with the mode's own tools."""
+    """Ask one item as a user would: its question and its picture, with the mode's own tools and its world's."""
     began = time.monotonic()
     seen = _Seen()
     error: str | None = None
@@ -84,10 +85,11 @@ async def solve(item: Item, mode: Mode, backend: Backend, settings: Settings, *,
         gallery = Gallery(MemoryBlobs())
         pictures = () if item.picture is None else (gallery.add_image(item.picture),)
         asked = Conversation(messages=(Message.of("user", item.question, *pictures),))
+        own = default_tools(mode)
+        tools = (*own, *map(get_tool, tools_for(item.world))) if own else ()
         events = reason(
-            asked, mode, settings.budget, backend, default_tools(mode), gallery=gallery, seed=seed,
-            temperature=settings.temperature, stops_early=settings.stops_early,
-            ceiling=settings.ceiling,
+            asked, mode, settings.budget, backend, tools, gallery=gallery, seed=seed,
+            temperature=settings.temperature, stops_early=settings.stops_early, ceiling=settings.ceiling,
         )  # fmt: skip
         async with aclosing(events):
             async for event in events:

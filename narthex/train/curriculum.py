@@ -11,15 +11,16 @@ Finding comes as a sudden jump, so it has a stage of its own before whole traces
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from narthex.evals.worlds import get_world, stream
+from narthex.evals.worlds import World, get_world, stream
 from narthex.evals.worlds.edge import carelessly
 from narthex.evals.worlds.item import Item, Look, Split
 from narthex.model import VisionConfig
@@ -29,22 +30,33 @@ from narthex.train.examples import IGNORED, Example, instant_example, reading_ex
 from narthex.train.peers import made_up_proposals
 
 TASKS = ("read", "find", "think", "instant", "edge")
-# Shares in training: of one readout, two compared, two added and none there, in think and instant; and of what is
-# legible without a look, in instant. The worlds' own shares (0.6, 0.25, 0.12, 0.03; 0.35) are what is measured.
+# Shares of the worlds in all tasks; in reading, of those that make close views; in finding, of those that need looks.
+WORLDS = MappingProxyType({
+    "panels": 0.20, "charts": 0.15, "tables": 0.14, "dials": 0.14, "forms": 0.13, "shapes": 0.10, "routes": 0.08,
+    "words": 0.06,
+})  # fmt: skip
+READING = MappingProxyType({"panels": 0.4, "charts": 0.3, "tables": 0.3})
+FINDING = MappingProxyType({
+    "panels": 0.28, "charts": 0.20, "tables": 0.18, "dials": 0.14, "forms": 0.14, "routes": 0.03, "shapes": 0.03,
+})  # fmt: skip
+# Shares in training of the kinds of panels: of one readout, two compared, two added and none there. The world's own
+# (0.6, 0.25, 0.12, 0.03) are what is measured.
 PRACTICE = (0.45, 0.25, 0.27, 0.03)
-LEGIBLE_PRACTICE = 0.7
+LEGIBLE_PRACTICE = 0.7  # of what Instant is asked in training: legible without a look; of the worlds, a third to a half
 PEERS_SHARE = 0.2  # of think: begun with what other agents answered
+OTHERS_SHARE = 0.3  # of think: told in another style than the shortest, where there is one
 
 
 @dataclass(frozen=True)
 class Curriculum:
-    """Stage borders in samples, and the tasks' weights in each stage, in the order of TASKS."""
+    """Stage borders in samples, the tasks' weights in each stage in the order of TASKS, and the worlds' shares."""
 
     read_until: int = 32_000
     find_until: int = 128_000
     read_weights: tuple[float, ...] = (1.0, 0.0, 0.0, 0.0, 0.0)
     find_weights: tuple[float, ...] = (0.45, 0.55, 0.0, 0.0, 0.0)
-    mix_weights: tuple[float, ...] = (0.10, 0.08, 0.38, 0.38, 0.06)
+    mix_weights: tuple[float, ...] = (0.10, 0.10, 0.38, 0.36, 0.06)
+    worlds: tuple[str, ...] = tuple(WORLDS)
 
     def weights(self, sample: int) -> tuple[float, ...]:
         if sample < self.read_until:
@@ -69,43 +81,52 @@ class Batch(NamedTuple):
     weights: Tensor
 
 
-def draw_example(chat: ChatFormat, task: str, seed: int, index: int, split: Split) -> Example:
+def draw_example(
+    chat: ChatFormat, task: str, seed: int, index: int, split: Split, worlds: Sequence[str] = tuple(WORLDS)
+) -> Example:
     """Make the example numbered `index` of a task; nothing else enters, so any leg can go on where another stopped."""
-    panels: Any = get_world("panels")
-    if task == "read":
-        return reading_example(chat, panels.reading_crop(seed, index, split=split))
     if task == "edge":
         item = get_world("edge").item(seed, index, split=split)
         return thinking_example(chat, item) if index % 2 else instant_example(chat, item)
-    item = panels.item(seed, index, split=split, **practice(task, seed, index, split))
+    rng = stream("draw", split, seed, index)
+    of_task = {"read": READING, "find": FINDING}.get(task, WORLDS)
+    shares = {name: share for name, share in of_task.items() if name in worlds}
+    name = rng.choices(list(shares), list(shares.values()))[0]
+    world: Any = get_world(name)
+    if task == "read":
+        return reading_example(chat, world.reading_crop(seed, index, split=split))
+    item = world.item(seed, index, split=split, **practice(name, task, seed, index, split))
     if task == "find":
-        item = _next_with_look(panels, item, seed, index, split)
+        item = _next_with_look(world, item, seed, index, split)
     if split == "train":  # typed as people type, or careless typing alone would come to mean "out of scope"
         item = replace(item, question=carelessly(item.question, stream("careless", split, seed, index)))
     if task == "find":
         return thinking_example(chat, item, num_looks=1)
     if task == "instant":
         return instant_example(chat, item)
-    rng = stream("peers", split, seed, index)
-    proposals = made_up_proposals(item, rng) if split == "train" and rng.random() < PEERS_SHARE else ()
-    return thinking_example(chat, item, proposals=proposals)
+    if split != "train":
+        return thinking_example(chat, item)
+    proposals = made_up_proposals(item, rng) if rng.random() < PEERS_SHARE else ()
+    trace = rng.choice(item.others) if item.others and rng.random() < OTHERS_SHARE else item.trace
+    return thinking_example(chat, item, proposals=proposals, trace=trace)
 
 
-def practice(task: str, seed: int, index: int, split: Split) -> dict[str, Any]:
-    """What training asks the world for: more that takes two looks, and for Instant more that it can read at all."""
+def practice(world: str, task: str, seed: int, index: int, split: Split) -> dict[str, Any]:
+    """What training asks a world for: more that takes two looks, and for Instant more that it can read at all."""
     if split != "train" or task not in ("think", "instant"):
         return {}
     rng = stream("practice", split, seed, index)
-    wanted = {"kind": rng.choices(("read", "compare", "sum", "absent"), PRACTICE)[0]}
+    kind = rng.choices(("read", "compare", "sum", "absent"), PRACTICE)[0]
+    wanted: dict[str, Any] = {"kind": kind} if world == "panels" else {}
     return wanted if task == "think" else wanted | {"legible": rng.random() < LEGIBLE_PRACTICE}
 
 
-def _next_with_look(panels: Any, item: Item, seed: int, index: int, split: Split) -> Item:
+def _next_with_look(world: World, item: Item, seed: int, index: int, split: Split) -> Item:
     """The item itself if its trace begins with a look, else one drawn from a seed of its own that does."""
     attempt = 0
     while not isinstance(item.trace[0], Look):
         attempt += 1
-        item = panels.item(seed + 1_000_003 * attempt, index, split=split)
+        item = world.item(seed + 1_000_003 * attempt, index, split=split)
     return item
 
 
@@ -128,7 +149,7 @@ def batches(
     index = start
     while True:
         task = stream("curriculum", split, seed, index).choices(TASKS, curriculum.weights(index))[0]
-        example = draw_example(chat, task, seed, index, split)
+        example = draw_example(chat, task, seed, index, split, curriculum.worlds)
         bucket = buckets[task, len(example.views)]
         bucket.append(example)
         index += stride

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import NamedTuple
@@ -12,14 +11,13 @@ from PIL import Image
 
 from narthex.chat import ImagePart, Message, TextPart, ToolCall
 from narthex.chat.boxes import Box
-from narthex.evals.worlds import Answer, Call, Crop, Glyph, Item, Look
+from narthex.evals.worlds import Answer, Call, Crop, Glyph, Item, Step, tools_for
 from narthex.reason.prompts import Proposal, second_look
 from narthex.tokens import ChatFormat, special
-from narthex.tools import zoom
+from narthex.tools import get_tool
+from narthex.train.pointing import Corner, asked_glyphs, within
 
 IGNORED = -100  # the label of a token that is not learned, in PyTorch's cross entropy
-_NAMED = re.compile(r"\b([A-Z]) reads\b|\bFind ([A-Z])\b")
-Corner = tuple[int, int]  # left and top of a look's box, in thousandths
 # Instant sees as many items as Thinking, fine print too, but there it can only learn how answers look: at full weight a
 # third of all steps would be noise.
 GUESS_WEIGHT = 0.1
@@ -31,7 +29,7 @@ class View(NamedTuple):
 
     picture: Image.Image
     glyphs: tuple[Glyph, ...]
-    asked: Mapping[str, Corner | None] = MappingProxyType({})  # labels that the question is about, and where to look
+    asked: Mapping[int, Corner | None] = MappingProxyType({})  # glyphs that the question is about, and where to look
 
 
 class Example(NamedTuple):
@@ -66,13 +64,16 @@ def zoomed(view: View, box: tuple[int, int, int, int]) -> View:
     """What the zoom tool returns for `box`, and the glyphs on it."""
     left, top, right, bottom = Box(*box).pixels(view.picture.width, view.picture.height)
     glyphs = tuple(Glyph(g.char, g.x - left, g.y - top, g.height) for g in view.glyphs)
-    return View(view.picture.crop((left, top, right, bottom)), glyphs, dict.fromkeys(view.asked))
+    return View(view.picture.crop((left, top, right, bottom)), glyphs, within(view.asked))
 
 
 def thinking_example(
-    chat: ChatFormat, item: Item, *, num_looks: int | None = None, proposals: Sequence[Proposal] = ()
-) -> Example:
+    chat: ChatFormat, item: Item, *, num_looks: int | None = None, proposals: Sequence[Proposal] = (),
+    trace: Sequence[Step] = (),
+) -> Example:  # fmt: skip
     """The item's whole demonstration, or only its beginning up to the call of look number `num_looks`.
+
+    `trace`: the demonstration to show, where it is not to be the item's shortest one.
 
     With `proposals`, others' answers stand between question and demonstration, as a refiner or aggregator sees them.
     """
@@ -80,7 +81,7 @@ def thinking_example(
     messages = [_question(item, shelf)]
     if proposals:
         messages.append(Message.of("user", second_look(proposals)))
-    for number, step in enumerate(item.trace, 1):
+    for number, step in enumerate(trace or item.trace, 1):
         if isinstance(step, Answer):
             messages.append(Message(role="assistant", thought=step.thought, parts=(TextPart(text=step.text),)))
             break
@@ -95,14 +96,14 @@ def thinking_example(
             break
         crop = shelf.add(zoomed(shelf.views[0], step.box))
         messages.append(Message(role="tool", parts=(crop,), call_id=call.id))
-    return _render(chat, messages, shelf, thinking=True)
+    return _render(chat, messages, shelf, tools=("zoom", *tools_for(item.world)))
 
 
 def instant_example(chat: ChatFormat, item: Item) -> Example:
     """Question, picture, answer: no thought, no look, no tools. What cannot be read without a look weighs little."""
     shelf = Shelf()
     messages = [_question(item, shelf), Message(role="assistant", parts=(TextPart(text=item.answer),))]
-    example = _render(chat, messages, shelf, thinking=False)
+    example = _render(chat, messages, shelf)
     return example if item.legible else example._replace(weight=GUESS_WEIGHT)
 
 
@@ -112,31 +113,20 @@ def reading_example(chat: ChatFormat, crop: Crop) -> Example:
     part = shelf.add(View(crop.picture, crop.glyphs))
     question = Message(role="user", parts=(TextPart(text=READ_PROMPT), part))
     reading = Message(role="assistant", parts=(TextPart(text=crop.text),))
-    return _render(chat, [question, reading], shelf, thinking=False)
+    return _render(chat, [question, reading], shelf)
 
 
 def _question(item: Item, shelf: Shelf) -> Message:
     text = TextPart(text=item.question)
     if item.picture is None:
         return Message(role="user", parts=(text,))
-    return Message(role="user", parts=(text, shelf.add(View(item.picture, item.glyphs, asked_labels(item)))))
+    return Message(role="user", parts=(text, shelf.add(View(item.picture, item.glyphs, asked_glyphs(item)))))
 
 
-def asked_labels(item: Item) -> dict[str, Corner | None]:
-    """The labels that a demonstration states ("C reads 347.") or looks for ("Find C."), then with the look's corner."""
-    asked: dict[str, Corner | None] = {}
-    for step in item.trace:
-        for stated, sought in _NAMED.findall(step.thought):
-            if sought and isinstance(step, Look):
-                asked[sought] = (step.box[0], step.box[1])
-            else:
-                asked.setdefault(stated, None)
-    return asked
-
-
-def _render(chat: ChatFormat, messages: Sequence[Message], shelf: Shelf, *, thinking: bool) -> Example:
-    tools = (zoom.spec,) if thinking else ()
-    prompt = chat.render(messages, tools=tools, thinking=thinking, load_image=shelf.load, generate=False)
+def _render(chat: ChatFormat, messages: Sequence[Message], shelf: Shelf, *, tools: Sequence[str] = ()) -> Example:
+    """Whoever thinks has tools, and Instant has none."""
+    thinking, specs = bool(tools), tuple(get_tool(name).spec for name in tools)
+    prompt = chat.render(messages, tools=specs, thinking=thinking, load_image=shelf.load, generate=False)
     labels = label_replies(chat, prompt.ids, thinking=thinking)
     return Example(prompt.ids, labels, prompt.tiles, tuple(shelf.views))
 

@@ -192,23 +192,35 @@ class Trainer:
         return iter(DataLoader(data, batch_size=None, num_workers=self.settings.workers, prefetch_factor=4))
 
     @torch.no_grad()
-    def evaluate(self, num_batches: int = 4) -> dict[str, float]:
-        """Held-out seeds, teacher-forced: share of replies (first call, whole trace, answer) with every token right."""
-        results: dict[str, list[float]] = defaultdict(list)
-        for task, weight in zip(TASKS, self.settings.curriculum.weights(self.sample), strict=True):
-            if weight == 0 or task == "edge":
+    def evaluate(self, num_batches: int = 2) -> dict[str, float]:
+        """Held-out seeds, teacher-forced: share of replies (first call, whole trace, answer) with every token right.
+
+        By task, and by world for whole traces and for answers in one pass.
+        """
+        weights = dict(zip(TASKS, self.settings.curriculum.weights(self.sample), strict=True))
+        results: dict[str, float] = {}
+        for task in TASKS:
+            if weights[task] == 0 or task == "edge":
                 continue
-            weights = tuple(float(other == task) for other in TASKS)
-            only = Curriculum(0, 0, mix_weights=weights)
-            stream = batches(self.chat, only, self.vision, size=32, seed=90_001, start=0, split="test")
-            for _ in range(num_batches):
-                batch = next(stream)
-                ids, labels = batch.ids.to(self.device), batch.labels[:, 1:].to(self.device)
-                with torch.autocast(self.device.type, dtype=torch.bfloat16):
-                    guesses = self.model(ids, batch.tiles.to(self.device)).logits_BTV[:, :-1].argmax(-1)
-                right = ((guesses == labels) | (labels == IGNORED)).all(-1)
-                results[task].append(right.float().mean().item())
-        return {task: round(sum(values) / len(values), 4) for task, values in results.items()}
+            worlds = self.settings.curriculum.worlds
+            groups = [(name,) for name in worlds] if task in ("think", "instant") else [worlds]
+            for group in groups:
+                name = f"{task}.{group[0]}" if len(group) == 1 else task
+                results[name] = round(self._share_right(task, group, num_batches), 4)
+        return results
+
+    def _share_right(self, task: str, worlds: tuple[str, ...], num_batches: int) -> float:
+        only = Curriculum(0, 0, mix_weights=tuple(float(other == task) for other in TASKS), worlds=worlds)
+        stream = batches(self.chat, only, self.vision, size=32, seed=90_001, start=0, split="test")
+        shares = []
+        for _ in range(num_batches):
+            batch = next(stream)
+            ids, labels = batch.ids.to(self.device), batch.labels[:, 1:].to(self.device)
+            tiles = batch.tiles.to(self.device) if len(batch.tiles) else None
+            with torch.autocast(self.device.type, dtype=torch.bfloat16):
+                guesses = self.model(ids, tiles).logits_BTV[:, :-1].argmax(-1)
+            shares.append(((guesses == labels) | (labels == IGNORED)).all(-1).float().mean().item())
+        return sum(shares) / len(shares)
 
     def _log(self, sums: dict[str, list[float]], norm: Tensor, began: float, limit: float, out: TextIO) -> None:
         s, elapsed = self.settings, time.monotonic() - began

@@ -1,6 +1,6 @@
 """Other agents' answers to an item, made up for training: some right, some wrong, now and then all wrong.
 
-A wrong answer is wrong in the ways nano is: a digit misread, another readout's value, the other gauge of two.
+A wrong answer is wrong in the ways nano is: a digit misread, the other gauge of two, the next choice.
 """
 
 from __future__ import annotations
@@ -10,11 +10,20 @@ import re
 from collections import Counter
 
 from narthex.evals.worlds import Item
+from narthex.evals.worlds.dial_scene import ZONES
+from narthex.evals.worlds.labels import FAMILIES
+from narthex.evals.worlds.shape_scene import FORMS
 from narthex.reason.prompts import Proposal
 
 MAX_AGENTS = 8  # more votes than this say nothing new about how to read them
-_NUMBER = re.compile(r"\d+(?:\.\d+)?")
-_ABSENT_SHARE = 0.05  # of wrong answers that deny the gauge
+_DIGIT = re.compile(r"\d")
+_NONE_THERE = re.compile(r"There is no \w+ ?[A-Z] here\.|none")
+_ABSENT_SHARE = 0.05  # of wrong answers to questions about a gauge that deny it
+# Answers that are one of a few words, or one name of a family.
+_CHOICES: tuple[tuple[str, ...], ...] = (
+    ("rising", "falling", "flat"), ("low", "high", "in range"), ("yes", "no"), ("left", "right"), ("top", "bottom"),
+    ZONES, FORMS, *FAMILIES.values(),
+)  # fmt: skip
 
 
 def made_up_proposals(item: Item, rng: random.Random) -> tuple[Proposal, ...]:
@@ -31,17 +40,21 @@ def made_up_proposals(item: Item, rng: random.Random) -> tuple[Proposal, ...]:
 
 
 def _wrong_answer(item: Item, rng: random.Random) -> str:
-    if item.kind == "compare":
-        others = [letter for letter in re.findall(r"\b[A-Z]\b", item.question) if letter != item.answer]
-        return rng.choice(others or ["A"])
-    if item.kind == "absent":
+    """Another of those asked about, of its few choices or of its family; else with one or two digits misread."""
+    answer, named = item.answer, re.findall(r"\b[A-Z]\b", item.question)
+    if _NONE_THERE.fullmatch(answer):
         return f"{rng.randint(1, 999)} {rng.choice(('bar', 'V', '%'))}"
-    found = _NUMBER.search(item.answer)
-    if found is None or rng.random() < _ABSENT_SHARE:
-        letter = (re.findall(r"\b[A-Z]\b", item.question) or ["A"])[0]
+    if others := [letter for letter in named if letter != answer and answer in named]:
+        return rng.choice(others)
+    for choices in _CHOICES:
+        if answer in choices:
+            return rng.choice([choice for choice in choices if choice != answer])
+    digits = [found.start() for found in _DIGIT.finditer(answer)]
+    is_denied = item.kind == "read" and len(named) == 1 and rng.random() < _ABSENT_SHARE
+    if is_denied or not digits:
+        letter = (named or ["A"])[0]
         return f"There is no gauge {letter} here."
-    digits = [place for place, char in enumerate(found[0]) if char.isdigit()]
-    written = list(found[0])
+    written = list(answer)
     for place in rng.sample(digits, min(len(digits), rng.choice((1, 1, 2)))):
         written[place] = rng.choice([digit for digit in "0123456789" if digit != written[place]])
-    return item.answer.replace(found[0], "".join(written), 1)
+    return "".join(written)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections import Counter
 from itertools import islice
 
@@ -17,17 +18,21 @@ from narthex.model import VisionConfig
 from narthex.tokens import ChatFormat, special
 from narthex.tokens.special import SPECIAL_TOKENS
 from narthex.tools import zoom
-from narthex.train.curriculum import TASKS, Curriculum, batches, collate, draw_example, practice
-from narthex.train.dense import ALIGNED, GLYPHS, LEGIBLE, DenseHeads, asked_targets, glyph_targets
-from narthex.train.examples import (
-    IGNORED,
-    View,
-    asked_labels,
-    instant_example,
-    reading_example,
-    thinking_example,
-    zoomed,
+from narthex.train.curriculum import (
+    FINDING,
+    READING,
+    TASKS,
+    WORLDS,
+    Curriculum,
+    batches,
+    collate,
+    draw_example,
+    practice,
 )
+from narthex.train.dense import ALIGNED, GLYPHS, LEGIBLE, DenseHeads, asked_targets, glyph_targets
+from narthex.train.examples import IGNORED, View, instant_example, reading_example, thinking_example, zoomed
+from narthex.train.peers import made_up_proposals
+from narthex.train.pointing import asked_glyphs
 
 VISION = VisionConfig(16, 64, 1, 2, 3, 16, 4, 0.5, 16, 16, 16, 10_000.0)
 
@@ -182,14 +187,32 @@ def test_dense_losses_fall_to_nothing_when_all_is_known():
 def test_what_the_question_names_is_asked_for_in_its_token():
     """200 pixels become 16, in tokens of 8: C at (30, 80) stands in the first; the 7 in the second is not named."""
     found = item(Look("Find C.", (300, 40, 800, 540)), Answer("C reads 12.", "12"))
-    assert found.picture is not None and asked_labels(found) == {"C": (300, 40)}
+    number = next(number for number, glyph in enumerate(found.glyphs) if glyph.char == "C")
+    seven = next(number for number, glyph in enumerate(found.glyphs) if glyph.char == "7")
+    assert found.picture is not None and asked_glyphs(found) == {number: (300, 40)}
     glyphs = tuple(glyph._replace(height=90.0) for glyph in found.glyphs)
-    targets = asked_targets([View(found.picture, glyphs, asked_labels(found))], VISION)[0]
+    targets = asked_targets([View(found.picture, glyphs, asked_glyphs(found))], VISION)[0]
     assert targets.tolist() == [[1, 300 // BOX_STEP, 40 // BOX_STEP], *[[0, IGNORED, IGNORED]] * 3]
-    targets = asked_targets([View(found.picture, glyphs, {"7": None})], VISION)[0]
+    targets = asked_targets([View(found.picture, glyphs, {seven: None})], VISION)[0]
     assert targets.tolist() == [[0, IGNORED, IGNORED], [1, IGNORED, IGNORED], *[[0, IGNORED, IGNORED]] * 2]
-    closer = zoomed(View(found.picture, glyphs, asked_labels(found)), (0, 0, 1000, 1000))
-    assert closer.asked == {"C": None}, "where to look is asked of the first picture alone"
+    closer = zoomed(View(found.picture, glyphs, asked_glyphs(found)), (0, 0, 1000, 1000))
+    assert closer.asked == {number: None}, "where to look is asked of the first picture alone"
+
+
+def test_a_word_is_asked_for_only_where_it_stands_whole():
+    """"Tea" is written twice, once within "Teapot" and once torn apart."""
+
+    def written(text, x, y, step=6.0):
+        return [Glyph(char, x + step * place, y, 8.0) for place, char in enumerate(text)]
+
+    glyphs = (
+        *written("Teapot", 10, 10), *written("Tea", 10, 50), *written("12", 40, 50), *written("Tea", 10, 90, 40.0),
+    )  # fmt: skip
+    found = Item(
+        "charts", "read", Image.new("RGB", (200, 200)), "Read Tea.", "12", False, 0.0, glyphs,
+        (Look("Find Tea.", (0, 0, 250, 250)), Answer("Tea reads 12.", "12")), 1,
+    )  # fmt: skip
+    assert asked_glyphs(found) == dict.fromkeys((6, 7, 8), (0, 0))
 
 
 def test_the_curriculum_moves_through_its_stages():
@@ -203,8 +226,9 @@ def test_the_curriculum_moves_through_its_stages():
 
 def test_practice_is_harder_than_the_test_which_stays_as_it_is():
     panels = get_world("panels")
-    assert practice("think", 3, 0, "test") == practice("find", 3, 0, "train") == {}
-    wanted = [practice("instant", 3, index, "train") for index in range(300)]
+    assert practice("panels", "think", 3, 0, "test") == practice("panels", "find", 3, 0, "train") == {}
+    assert practice("charts", "think", 3, 0, "train") == {}
+    wanted = [practice("panels", "instant", 3, index, "train") for index in range(300)]
     assert sum(want["kind"] in ("compare", "sum") for want in wanted) > 120
     assert sum(want["legible"] for want in wanted) > 180
     for index, want in enumerate(wanted[:30]):
@@ -212,21 +236,46 @@ def test_practice_is_harder_than_the_test_which_stays_as_it_is():
         assert item.kind == want["kind"] and (item.kind == "absent" or item.legible == want["legible"])
 
 
-@pytest.mark.parametrize("split", ["train", "test"])
-def test_each_task_is_what_its_name_says(chat, split):
-    panels = get_world("panels")
-    for index in range(6):
-        find, think, instant = (draw_example(chat, task, 3, index, split) for task in ("find", "think", "instant"))
-        thought, told = (
-            panels.item(3, index, split=split, **practice(task, 3, index, split)) for task in ("think", "instant")
-        )
-        assert len(learned(chat, find)) == 1 and '"zoom"' in learned(chat, find)[0] and len(find.views) == 1
+@pytest.mark.parametrize("name", sorted(WORLDS))
+def test_each_task_is_what_its_name_says(chat, name):
+    world = get_world(name)
+    for index in range(4):
+        think, instant = (draw_example(chat, task, 3, index, "test", (name,)) for task in ("think", "instant"))
+        thought = world.item(3, index, split="test")
         assert len(learned(chat, think)) == len(thought.trace)
         assert learned(chat, think)[-1].endswith(thought.trace[-1].text + special.END_OF_TURN)
-        assert learned(chat, instant) == [told.answer + special.END_OF_TURN]
-        assert draw_example(chat, "think", 3, index, split).ids == think.ids, "an index and a seed are all there is"
-    edge = draw_example(chat, "edge", 3, 0, split), draw_example(chat, "edge", 3, 1, split)
+        assert learned(chat, instant) == [thought.answer + special.END_OF_TURN]
+        assert draw_example(chat, "think", 3, index, "test", (name,)).ids == think.ids, "an index and a seed are all"
+        if name in FINDING:
+            find = draw_example(chat, "find", 3, index, "test", (name,))
+            assert len(learned(chat, find)) == 1 and '"zoom"' in learned(chat, find)[0] and len(find.views) == 1
+        trained = draw_example(chat, "think", 3, index, "train", (name,))
+        assert learned(chat, trained)[-1].endswith(special.END_OF_TURN)
+
+
+def test_what_must_be_declined_is_learned_in_both_modes(chat):
+    edge = draw_example(chat, "edge", 3, 0, "train"), draw_example(chat, "edge", 3, 1, "train")
     assert [special.THOUGHT_END in learned(chat, example)[0] for example in edge] == [False, True]
+
+
+def test_every_world_has_its_share_of_every_task():
+    for shares in (WORLDS, READING, FINDING):
+        assert sum(shares.values()) == pytest.approx(1.0) and set(shares) <= set(WORLDS)
+    assert Curriculum().worlds == tuple(WORLDS)
+
+
+@pytest.mark.parametrize("name", sorted(WORLDS))
+def test_made_up_answers_of_others_are_wrong_and_look_like_answers(name):
+    """A made-up answer is right only where it is the item's own: what it teaches about votes would be false."""
+    world, rng = get_world(name), random.Random(5)
+    for index in range(40):
+        made_for = world.item(4, index)
+        proposals = made_up_proposals(made_for, rng)
+        assert len(proposals) >= 1 and sum(proposal.votes for proposal in proposals) >= 2
+        for proposal in proposals:
+            assert proposal.answer
+            if proposal.answer != made_for.answer and made_for.tolerance == 0 and made_for.kind != "box":
+                assert not world.check(made_for, proposal.answer), (made_for.question, made_for.answer, proposal.answer)
 
 
 def test_a_batch_is_padded_on_the_right_and_learns_nothing_there(chat):

@@ -36,6 +36,15 @@ _WORLDS = {
 }
 
 
+# Worlds whose demonstrations reckon with the python tool.
+_RECKONING = frozenset({"tables", "words"})
+
+
+def tools_for(world: str) -> tuple[str, ...]:
+    """The names of the tools, beyond a mode's own, that whoever answers the items of a world is given."""
+    return ("python",) if world.partition("-")[0] in _RECKONING else ()
+
+
 def world_names() -> tuple[str, ...]:
     """The names `get_world` knows."""
     return tuple(_WORLDS)
@@ -57,5 +66,5 @@ def get_world(name: str) -> World:
 
 __all__ = [
     "Answer", "Call", "Crop", "Glyph", "Item", "Kind", "Look", "Split", "Step", "World", "get_world", "stream",
-    "world_names",
+    "tools_for", "world_names",
 ]  # fmt: skip

@@ -233,7 +233,11 @@ class _Teller:
             return ""
         if form == "difference":
             return written_difference(*sorted((one, two), key=int, reverse=True))
-        return f"{one} {'>' if Decimal(one) > Decimal(two) else '<'} {two}."
+        if form == "change":
+            return f"{one} {'>' if Decimal(one) > Decimal(two) else '<'} {two}."
+        # The greater first: the question's word alone then says which of the two labels is the answer.
+        high, low = sorted(asked, key=lambda mark: Decimal(mark.value), reverse=True)
+        return f"{high.value} > {low.value}: {high.label} > {low.label}."
 
     def read(self, asked: list[Mark], *, is_plain: bool) -> tuple[list[Step] | None, str]:
         """Looks at the marks' values; also what is known after the last look and not yet said."""

@@ -135,11 +135,14 @@ class Dials:
         word, wants_high = rng.choice((("higher", True), ("lower", False), ("larger", True), ("smaller", False)))
         is_more = one.value > two.value
         answer = one.label if is_more == wants_high else two.label
-        sign = ">" if is_more else "<"
+        high, low = (one, two) if is_more else (two, one)
+        # The greater first: the question's word alone then says which of the two letters is the answer.
+        order = f"{high.label} > {low.label}."
         says = [
-            [f"{one.label} reads {one.number}.", f"{two.label} reads {two.number}. {one.number} {sign} {two.number}."],
-            [f"{one.label} is {one.number}.", f"{two.label} is {two.number}: {answer} is {word}."],
+            [f"{one.label} is {one.number}.", f"{two.label} is {two.number}. {order}"],
+            [f"{d.label} reads {d.number}." for d in (one, two)],
         ]
+        says[1][1] += f" {high.number} > {low.number}: {order}"
         traces = [_trace(scene, [one, two], said, answer) for said in says]
         return _Told(self._ask(rng, (_COMPARE, _COMPARE_HELD), one, two, word), answer, traces)
 

@@ -173,7 +173,9 @@ def _compare(rng: random.Random, scene: Scene, asked: list[Readout]) -> tuple[st
     answer = one.label if is_more == wants_high else two.label
     question = rng.choice(_COMPARE).format(a=one.label, b=two.label, w=words[0] if wants_high else words[1])
     steps, said = _looks(scene, asked)
-    thought = f"{said}{one.value} {'>' if is_more else '<'} {two.value}."
+    high, low = (one, two) if is_more else (two, one)
+    # The greater first: the question's word alone then says which of the two labels is the answer.
+    thought = f"{said}{high.value} > {low.value}: {high.label} > {low.label}."
     return question[0].upper() + question[1:], answer, (*steps, Answer(thought, answer))
 
 
