@@ -105,7 +105,7 @@ class Conversations:
             connection.execute(
                 insert(turns).values(
                     id=turn_id, conversation_id=conversation_id, number=last.number + 1 if last else 0,
-                    run_id=run_id, asked=_MESSAGES.dump_json(tuple(asked)).decode(), replied=None, parent=parent,
+                    run_id=run_id, asked=written_messages(asked), replied=None, parent=parent,
                     started=now, settings=row["settings"], words=_words(asked),
                 )
             )  # fmt: skip
@@ -114,7 +114,7 @@ class Conversations:
 
     def finish_turn(self, turn_id: str, replied: Sequence[Message]) -> None:
         """Write what came back. Raises: StoreError if it cannot be written, or the turn is gone."""
-        text, turns = _MESSAGES.dump_json(tuple(replied)).decode(), schema.turns
+        text, turns = written_messages(replied), schema.turns
         with told_as_store_error("write the answer", hint=_HINT), self._engine.begin() as connection:
             values = {"replied": text, "words": turns.c.words + _words(replied)}
             found = connection.execute(update(turns).where(turns.c.id == turn_id).values(values)).rowcount
@@ -189,7 +189,7 @@ class Conversations:
             rows = connection.execute(query).all()
         return [
             Turn(
-                row.id, row.run_id, _messages(row.asked), None if row.replied is None else _messages(row.replied),
+                row.id, row.run_id, read_messages(row.asked), None if row.replied is None else read_messages(row.replied),
                 row.parent, row.started, json.loads(row.settings),
                 "finished" if row.replied is not None else _STATUS.get(row.status, "cut"),
             )
@@ -221,7 +221,13 @@ def answered(turns: Sequence[Turn]) -> Conversation:
     return Conversation(messages=tuple(messages))
 
 
-def _messages(text: str) -> tuple[Message, ...]:
+def written_messages(messages: Sequence[Message]) -> str:
+    """Messages as JSON."""
+    return _MESSAGES.dump_json(tuple(messages)).decode()
+
+
+def read_messages(text: str) -> tuple[Message, ...]:
+    """Messages from JSON. Raises: InputError for what a newer Narthex wrote."""
     try:
         return _MESSAGES.validate_json(text)
     except ValidationError:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import shutil
 import threading
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
@@ -33,8 +34,11 @@ from narthex.store.audit import Audit
 from narthex.store.blobs import Blobs
 from narthex.store.conversations import Conversations
 from narthex.store.database import connect, prepare
+from narthex.store.erasing import erase_conversation, erase_response
 from narthex.store.errors import told_as_store_error
+from narthex.store.files import Files
 from narthex.store.owners import Owner, exclusive
+from narthex.store.responses import Responses
 from narthex.store.people import People
 from narthex.store.writer import Operation, Writer
 
@@ -87,6 +91,8 @@ class Store:
         self.folder = folder
         self.blobs = Blobs(engine, folder / "blobs")
         self.conversations = Conversations(engine)
+        self.files = Files(engine, self.blobs)
+        self.responses = Responses(engine)
         self.people = People(engine)
         self.audit = Audit(engine, self._writer)
         self.cut_on_open: tuple[str, ...] = ()
@@ -228,6 +234,24 @@ class Store:
         query = select(table.c.json).where(table.c.run_id == run_id, table.c.seq > after).order_by(table.c.seq)
         with self._reading() as connection:
             return [parse_event(text) for text in connection.scalars(query)]
+
+    def erase_conversation(self, conversation_id: str) -> None:
+        """Delete it for good: turns, runs, events, files of its tools, and bytes that nothing else shows.
+
+        Its runs have ended before. Raises: StoreError, and then it is still there.
+        """
+        self.flush()
+        erase_conversation(self._engine, self.blobs, conversation_id)
+        shutil.rmtree(self.folder_of(conversation_id), ignore_errors=True)
+
+    def erase_response(self, response_id: str, run_id: str) -> None:
+        """Delete it for good, with its run, which has ended before. Raises: StoreError, and then it is still there."""
+        self.flush()
+        erase_response(self._engine, self.blobs, response_id, run_id)
+
+    def folder_of(self, conversation_id: str) -> Path:
+        """Where the tools of a conversation keep their files."""
+        return self.folder / "folders" / conversation_id
 
     def close(self) -> None:
         """Write what is left, mark this store's unfinished runs as cut, and let go. Raises: StoreError."""

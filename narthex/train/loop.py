@@ -42,7 +42,7 @@ class Settings:
     batch_size: int = 32
     learning_rate: float = 1e-3
     warmup_steps: int = 100
-    decay_share: float = 0.35  # the last part of the stage, in which the rate falls to zero; before it, it is held
+    decay_share: float = 0.2  # the last part of the stage, in which the rate falls to zero; before it, it is held
     weight_decay: float = 0.05
     clip_norm: float = 1.0
     glyph_weight: float = 0.4

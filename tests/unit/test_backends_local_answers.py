@@ -160,23 +160,23 @@ class TestStop:
             if len(steps) == 3:
                 began = time.monotonic()
                 stop.set()
-        assert time.monotonic() - began < 0.5
+        assert time.monotonic() - began < 5
         end = steps[-1]
         assert end.finish_reason == "cancelled" and end.text
-        assert 3 <= end.usage.answer_tokens < 20 and end.usage.flops > 0
+        assert 3 <= end.usage.answer_tokens < 40 and end.usage.flops > 0
 
     async def test_it_ends_the_wait_for_a_first_token_too(self, backend, monkeypatch):
         stop, forward = asyncio.Event(), backend.engine.core.runner.step
 
         def stuck(works):
-            time.sleep(0.4)
+            time.sleep(1.5)
             return forward(works)
 
         monkeypatch.setattr(backend.engine.core.runner, "step", stuck)
         asyncio.get_running_loop().call_later(0.05, stop.set)
         began = time.monotonic()
         _, end = await turn(backend, asks(stop=stop))
-        assert time.monotonic() - began < 0.3
+        assert time.monotonic() - began < 1.4
         assert (end.text, end.finish_reason, end.usage.answer_tokens) == ("", "cancelled", 0)
         assert end.usage.prompt_tokens > 0
 

@@ -26,7 +26,7 @@ Word = Annotated[str, Field(description="a word")]
 @tool
 async def slow(context, word: Word) -> list[TextPart]:
     """Say a word after a while."""
-    await asyncio.sleep(0.3)
+    await asyncio.sleep(1.0)
     return [TextPart(text=word)]
 
 
@@ -88,16 +88,15 @@ def results(found):
 async def test_calls_of_one_turn_run_side_by_side():
     began = time.monotonic()
     found, backend = await events_of(calls(*[("slow", {"word": word}) for word in "abcd"]), [slow])
-    assert time.monotonic() - began < 0.9, "four of 0.3 s each"
+    assert time.monotonic() - began < 3, "four of a second each"
     assert results(found) == ["a", "b", "c", "d"]
     assert [message.text for message in backend.requests[1].messages if message.role == "tool"] == list("abcd")
 
 
 async def test_a_tool_that_takes_too_long_is_left_behind():
-    began = time.monotonic()
     found, _ = await events_of(calls(("endless", {}), ("slow", {"word": "a"})), [endless, slow])
     assert results(found) == ["error: endless was stopped after 0.1 seconds", "a"]
-    assert time.monotonic() - began < 0.9 and found[-1].answer == "done"
+    assert found[-1].answer == "done"
 
 
 async def test_a_tools_own_fault_costs_its_call_and_no_more():
@@ -122,7 +121,7 @@ async def test_a_run_waits_for_a_person():
 
     both = calls(("risky", {"word": "good"}), ("risky", {"word": "bad"}))
     work = asyncio.create_task(events_of(both, [risky], approve=person))
-    await asyncio.wait_for(asked.wait(), 1)
+    await asyncio.wait_for(asked.wait(), 10)
     await asyncio.sleep(0.05)
     assert not work.done()
     said.set()
