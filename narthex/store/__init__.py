@@ -14,7 +14,9 @@ from narthex.store.conversations import (
     line_of,
 )
 from narthex.store.errors import StoreError
+from narthex.store.files import FileRecord, Files
 from narthex.store.people import ROLES, Holder, KeyRecord, NewKey, People, Role, UserRecord
+from narthex.store.responses import ResponseRecord, Responses
 from narthex.store.store import RunRecord, RunStatus, Store
 
 __all__ = [
@@ -26,10 +28,14 @@ __all__ = [
     "Blobs",
     "ConversationRecord",
     "Conversations",
+    "FileRecord",
+    "Files",
     "Holder",
     "KeyRecord",
     "NewKey",
     "People",
+    "ResponseRecord",
+    "Responses",
     "Role",
     "RunRecord",
     "RunStatus",

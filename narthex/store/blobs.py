@@ -43,9 +43,8 @@ class Blobs:
         if getattr(self._local, "is_held", False):
             yield
             return
-        with told_as_store_error(f"write {self._folder}", hint="is the disk full?"):
-            self._folder.mkdir(parents=True, exist_ok=True)
-        with exclusive(self._folder / "blobs.lock"):
+        lock = self._folder.with_suffix(".lock")
+        with told_as_store_error(f"write {lock}", hint="is the disk full?"), exclusive(lock):
             self._local.is_held = True
             try:
                 yield
@@ -94,7 +93,8 @@ class Blobs:
         """
         unused = []
         for sha256 in dict.fromkeys(hashes):
-            uses = [select(table.c.sha256).where(table.c.sha256 == sha256) for table in (schema.run_blobs, schema.files)]
+            tables = (schema.run_blobs, schema.files)
+            uses = [select(table.c.sha256).where(table.c.sha256 == sha256) for table in tables]
             if connection.execute(union_all(*uses).limit(1)).first() is None:
                 connection.execute(delete(schema.blobs).where(schema.blobs.c.sha256 == sha256))
                 unused.append(sha256)

@@ -189,7 +189,8 @@ class Conversations:
             rows = connection.execute(query).all()
         return [
             Turn(
-                row.id, row.run_id, read_messages(row.asked), None if row.replied is None else read_messages(row.replied),
+                row.id, row.run_id, read_messages(row.asked),
+                None if row.replied is None else read_messages(row.replied),
                 row.parent, row.started, json.loads(row.settings),
                 "finished" if row.replied is not None else _STATUS.get(row.status, "cut"),
             )

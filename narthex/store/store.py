@@ -38,8 +38,8 @@ from narthex.store.erasing import erase_conversation, erase_response
 from narthex.store.errors import told_as_store_error
 from narthex.store.files import Files
 from narthex.store.owners import Owner, exclusive
-from narthex.store.responses import Responses
 from narthex.store.people import People
+from narthex.store.responses import Responses
 from narthex.store.writer import Operation, Writer
 
 RunStatus = Literal["running", "done", "failed", "cut"]
