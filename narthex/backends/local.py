@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import secrets
 import threading
@@ -11,6 +12,7 @@ from contextlib import aclosing
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+import numpy as np
 import torch
 
 from narthex.backends.base import TurnDelta, TurnEnd, TurnRequest, TurnUsage
@@ -39,19 +41,33 @@ class Room(NamedTuple):
     total: int
 
 
+class TapedTurn(NamedTuple):
+    """A turn as the engine had it: the prompt's ids and tiles (float32 (N, 3, S, S)), and what was drawn, in order.
+
+    A drawn token carries its log-probability; forced ones do not. The reply's last token is the one that ended it.
+    """
+
+    prompt: list[int]
+    tiles: np.ndarray
+    reply: list[TokenOut]
+
+
 class LocalBackend:
     """One opened model folder behind one engine: turns of all its callers are batched together."""
 
     def __init__(
-        self, name: str, model: Transformer, chat: ChatFormat, grammars: GrammarCompiler | None = None
-    ) -> None:
-        """Without `grammars`, answers cannot be held to a schema."""
+        self, name: str, model: Transformer, chat: ChatFormat, grammars: GrammarCompiler | None = None,
+        config: EngineConfig | None = None,
+    ) -> None:  # fmt: skip
+        """Without `grammars`, answers cannot be held to a schema. `config`: None chooses a cache for many contexts."""
         self.name, self.model, self.chat = name, model, chat
+        self.weights_sha256: str | None = None  # of the folder's manifest
         self.context_tokens = model.config.text.max_position_embeddings
         self.grammars = grammars
-        self.engine = Engine(model, EngineConfig(cache_tokens=_cache_tokens(model)), grammars)
+        self.engine = Engine(model, config or EngineConfig(cache_tokens=_cache_tokens(model)), grammars)
         self.max_parallel = self.engine.core.config.max_running
         self._active_parameters = count_parameters(model)[1]
+        self._tape: list[TapedTurn] | None = None
 
     @classmethod
     def open(cls, folder: Path, *, device: str | None = None) -> LocalBackend:
@@ -68,7 +84,9 @@ class LocalBackend:
                 hint="tokenizer.json and the weights must be of the same model",
             )
         grammars = _Grammars(Path(folder) / "tokenizer.json", entries, chat.stop_ids)
-        return cls(Path(folder).resolve().name, opened.model.eval(), chat, grammars)
+        backend = cls(Path(folder).resolve().name, opened.model.eval(), chat, grammars)
+        backend.weights_sha256 = opened.manifest_sha256
+        return backend
 
     async def turn(self, request: TurnRequest) -> AsyncGenerator[TurnDelta | TurnEnd]:
         """See `Backend.turn`. Waiting for a place in the batch counts against the deadline."""
@@ -83,6 +101,19 @@ class LocalBackend:
             async for delta in deltas:
                 yield delta
         yield reply.end()
+
+    def taped(self, tape: list[TapedTurn]) -> LocalBackend:
+        """The same model behind the same engine, whose turns are also put on `tape` as they end.
+
+        No text is between: what is taped are the ids that were prompted and drawn, for whoever learns from them.
+        """
+        other = copy.copy(self)
+        other._tape = tape
+        return other
+
+    def refresh(self) -> None:
+        """Take the model's weights as they are now, after they were changed in place. Raises: as `Engine.refresh`."""
+        self.engine.refresh()
 
     def close(self) -> None:
         """Stop the engine's thread; turns that are still open fail."""
@@ -152,6 +183,8 @@ class _Reply:
         self._is_stopped = self._is_cancelled = False
         self._grammar = None if request.answer_schema is None else _answer_grammar(request, backend.grammars)
         self._confidence = Confidence()
+        self._tape = backend._tape
+        self._taken: list[TokenOut] = []  # for the tape
 
     async def stream(self) -> AsyncGenerator[TurnDelta]:
         """Deltas as tokens settle them.
@@ -168,6 +201,8 @@ class _Reply:
             self._is_cancelled = True
         finally:
             watch.close()
+        if self._tape is not None:
+            self._tape.append(TapedTurn(self._prompt.ids, self._prompt.tiles, self._taken))
         for delta in _shown(self._parser.drain()):
             yield delta
 
@@ -228,7 +263,7 @@ class _Reply:
             stop_ids=frozenset(self._chat.stop_ids),
             sampling=Sampling(
                 temperature=request.temperature, top_p=request.top_p, seed=self._seed,
-                top_logprobs=0 if request.wants_confidence else None,
+                top_logprobs=0 if request.wants_confidence or self._tape is not None else None,
             ),
             think=think,
             cache_salt=request.tenant,
@@ -238,6 +273,8 @@ class _Reply:
         )
 
     def _take(self, token: TokenOut) -> Iterator[TurnDelta]:
+        if self._tape is not None:
+            self._taken.append(token)
         was_in_thought = self._parser.in_thought
         found = self._parser.feed(token.id)
         # the marks that begin and end a thought are part of it

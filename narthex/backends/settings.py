@@ -1,4 +1,4 @@
-"""What an administrator writes in `narthex.toml`: upstreams by name, and a ceiling over every run's budget."""
+"""What an administrator writes in `narthex.toml`: upstreams by name, a ceiling over every run's budget, the server."""
 
 from __future__ import annotations
 
@@ -113,10 +113,14 @@ class UpstreamSettings:
 
 @dataclass(frozen=True)
 class Settings:
-    """A read `narthex.toml`. `ceiling` lowers the budget of every run; an empty one lowers nothing."""
+    """A read `narthex.toml`. `ceiling` lowers the budget of every run; an empty one lowers nothing.
+
+    `serve` is the server's own table, as it stands there: `narthex.serve.settings` reads it.
+    """
 
     upstreams: dict[str, UpstreamSettings] = field(default_factory=dict)
     ceiling: Budget = field(default_factory=Budget)
+    serve: dict[str, Any] = field(default_factory=dict)
 
 
 # Budget's own fields, for the reader that reports every problem of the file at once.
@@ -128,6 +132,7 @@ _FILE = dataclasses.make_dataclass(
     [
         ("upstreams", dict[str, UpstreamSettings], field(default_factory=dict)),
         ("ceiling", _CEILING, field(default_factory=_CEILING)),
+        ("serve", dict[str, Any], field(default_factory=dict)),
     ],
 )
 
@@ -155,7 +160,7 @@ def load_settings(path: Path | None = None) -> Settings:
         first = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(str(step) for step in first["loc"])
         raise ConfigError(f"{place}: 'ceiling.{where}': {first['msg'].lower()}") from None
-    return Settings(read.upstreams, ceiling)
+    return Settings(read.upstreams, ceiling, read.serve)
 
 
 def open_upstream(name_or_url: str, settings: Settings, *, model: str | None = None) -> UpstreamBackend:

@@ -25,6 +25,7 @@ from narthex.cli.evaluate import EXIT_INTERRUPTED
 from narthex.cli.evaluate import command as evaluate
 from narthex.cli.logs import command as logs
 from narthex.cli.models import command as models
+from narthex.cli.people import keys, users
 from narthex.cli.serve import command as serve
 from narthex.cli.trace import command as trace
 
@@ -45,6 +46,8 @@ app = typer.Typer(
 app.command("ask", short_help="Answer a question, with or without pictures.")(ask)
 app.command("chat", short_help="Talk: a conversation, turn by turn.")(chat)
 app.command("serve", short_help="Answer OpenAI's clients, on this machine.")(serve)
+app.command("users", short_help="Say who may ask the server.")(users)
+app.command("keys", short_help="Make and revoke the keys of users.")(keys)
 app.command("trace", short_help="Show what a kept run did: agents, calls, tokens, seconds.")(trace)
 app.command("logs", short_help="Say whether runs are kept, and list the last ones.")(logs)
 app.command("eval", short_help="Measure a model on a task with exact answers.")(evaluate)

@@ -1,4 +1,4 @@
-"""`narthex serve`: an OpenAI-compatible server on this machine."""
+"""`narthex serve`: an OpenAI-compatible server, for this machine alone or for all who have a key."""
 
 from __future__ import annotations
 
@@ -16,40 +16,55 @@ MAX_PORT = 65535
 def command(
     model: ModelName = None,
     upstream: UpstreamName = None,
-    host: Annotated[str, typer.Option("--host", metavar="ADDRESS", help="Of this machine alone.")] = "127.0.0.1",
+    host: Annotated[
+        str, typer.Option("--host", metavar="ADDRESS", help="Where to listen; beyond this machine only with keys.")
+    ] = "127.0.0.1",
     port: Annotated[int, typer.Option("--port", metavar="N", help="Default: 8000; 0 takes any that is free.")] = 8000,
     device: DeviceName = None,
     save: SaveChoice = None,
 ) -> None:
     """Answer OpenAI's clients: chat completions in all three modes, streaming or not.
 
-    It listens on this machine alone, and says where. Ctrl-C ends it.
+    It listens on this machine alone, and says where; once there are users (narthex users), all who have a key may ask,
+    and --host may name another address. Ctrl-C ends it.
     """
     if not 0 <= port <= MAX_PORT:
         raise InputError(f"--port is {port}", hint=f"a whole number from 0 to {MAX_PORT}")
     if upstream is not None and device is not None:
         raise InputError("--device is for models that run here, not for a server's", hint="leave one of them out")
+    from narthex.backends.settings import load_settings
     from narthex.cli.ask import reach
     from narthex.cli.logs import are_kept
+    from narthex.cli.people import standing
     from narthex.cli.session import Manner
     from narthex.serve import Service, listen, serve
+    from narthex.serve.gate import is_loopback
     from narthex.serve.server import address_of
+    from narthex.serve.settings import read_serve_settings
 
-    with listen(host, port) as taken:  # before the model is read: a port that is taken is told at once
+    settings, people = read_serve_settings(load_settings().serve), standing()
+    # Before the model is read: a port that is taken is told at once.
+    with listen(host, port, has_keys=people.has_keys) as taken:
         reached = reach(Manner(model=model, upstream=upstream), device)
         keeps_runs = are_kept() if save is None else save
-        service = Service({reached.backend.name: reached.backend}, keeps_runs=keeps_runs)
+        service = Service(
+            {reached.backend.name: reached.backend}, settings=settings, keeps_runs=keeps_runs,
+            is_open_wide=not is_loopback(taken.getsockname()[0]),
+        )  # fmt: skip
         if reached.ceiling is not None:
             service.ceiling = reached.ceiling
         url, name = address_of(taken), reached.backend.name
-        serve(service, taken, on_ready=lambda: _greet(url, name, is_kept=keeps_runs))
+        serve(service, taken, on_ready=lambda: _greet(url, name, is_kept=keeps_runs, asks_keys=people.has_users))
 
 
-def _greet(url: str, name: str, *, is_kept: bool) -> None:
+def _greet(url: str, name: str, *, is_kept: bool, asks_keys: bool) -> None:
     message = f'{{"model": "{name}", "messages": [{{"role": "user", "content": "What can you do?"}}]}}'
     kept = "kept: narthex logs lists them" if is_kept else "not kept"
-    lines = (
-        f"{name} at {url}/v1, for programs of this machine; runs are {kept}",
-        f"curl {url}/v1/chat/completions -H 'content-type: application/json' -d '{message}'",
-    )
+    key = " -H 'authorization: Bearer KEY'" if asks_keys else ""
+    lines = [
+        f"{name} at {url}/v1, for {'all who have a key' if asks_keys else 'programs of this machine'}; runs are {kept}",
+        f"curl {url}/v1/chat/completions -H 'content-type: application/json'{key} -d '{message}'",
+    ]
+    if not url.startswith(("http://127.", "http://[::1]")):
+        lines.append("keys and answers travel in the clear: put TLS before it (docs/serving-a-team.md)")
     print(*lines, sep="\n", file=sys.stderr, flush=True)

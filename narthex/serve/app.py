@@ -13,8 +13,10 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
 from narthex import __version__
+from narthex.base.paths import narthex_home
+from narthex.serve.account import make_account_router
 from narthex.serve.errors import ApiError
-from narthex.serve.gate import Admit, Gate, admit_this_machine
+from narthex.serve.gate import Admit, Doorkeeper, Gate
 from narthex.serve.routes import BODIES, make_router
 from narthex.serve.service import Service
 from narthex.store import Store
@@ -23,7 +25,7 @@ _SCHEMAS = "#/components/schemas/{model}"
 
 
 def create_app(
-    service: Service, *, admit: Admit = admit_this_machine, on_ready: Callable[[], None] | None = None
+    service: Service, *, admit: Admit | None = None, on_ready: Callable[[], None] | None = None
 ) -> FastAPI:
     """The ASGI application of one server. `on_ready` is called once it can answer.
 
@@ -34,6 +36,8 @@ def create_app(
     async def life(_: FastAPI) -> AsyncGenerator[None]:
         if service.keeps_runs and service.store is None:
             service.store = Store.open()
+        elif service.store is None and (narthex_home() / "narthex.db").exists():
+            service.keys_only = Store.open()
         if on_ready is not None:
             on_ready()
         try:
@@ -41,15 +45,17 @@ def create_app(
         finally:
             service.is_stopping = True
             await _close_backends(service)
-            if service.store is not None:
-                service.store.close()
-                service.store = None
+            for store in (service.store, service.keys_only):
+                if store is not None:
+                    store.close()
+            service.store = service.keys_only = None
 
     # The pages that FastAPI would add load their scripts from elsewhere.
     app = FastAPI(title="Narthex", version=__version__, docs_url=None, redoc_url=None, lifespan=life)
     app.include_router(make_router(service))
+    app.include_router(make_account_router(service))
     app.add_exception_handler(HTTPException, _told)
-    app.add_middleware(Gate, admit=admit)
+    app.add_middleware(Gate, admit=admit or Doorkeeper(service), tell=service.watch.quota_headers)
     app.openapi = lambda: _describe(app)  # type: ignore[method-assign]
     return app
 

@@ -1,4 +1,4 @@
-"""The server itself: a socket on this machine alone, and uvicorn behind it."""
+"""The server itself: a socket, on this machine alone unless there are keys, and uvicorn behind it."""
 
 from __future__ import annotations
 
@@ -16,17 +16,21 @@ STOP_S = 3  # replies that are under way when the server is told to stop have so
 _BACKLOG = 512
 
 
-def listen(host: str, port: int) -> socket.socket:
-    """A listening socket on the loopback; port 0 is any that is free. Raises: ConfigError."""
-    if not is_loopback(host):
+def listen(host: str, port: int, *, has_keys: bool = False) -> socket.socket:
+    """A listening socket; on the loopback alone where there are no keys. Port 0 is any that is free.
+
+    Raises: ConfigError.
+    """
+    if not has_keys and not is_loopback(host):
         raise ConfigError(
             f"there are no keys yet, so Narthex listens on this machine alone, not on '{host[:100]}'",
-            hint="leave --host out; from elsewhere: ssh -L 8000:127.0.0.1:8000 THIS_MACHINE",
+            hint="leave --host out, or make a user and a key first: narthex users add NAME, narthex keys add NAME",
         )
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         family, _, _, _, address = found[0]
-        if not is_loopback(str(address[0])):  # what a name stands for is for the machine's own files to say
+        # What a name stands for is for the machine's own files to say.
+        if not has_keys and not is_loopback(str(address[0])):
             raise ConfigError(f"'{host[:100]}' is not this machine's own address", hint="use 127.0.0.1")
         taken = socket.socket(family, socket.SOCK_STREAM)
         try:

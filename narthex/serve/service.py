@@ -6,38 +6,23 @@ import asyncio
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 from narthex.backends.base import Backend
 from narthex.chat import Budget
+from narthex.serve.callers import Caller
 from narthex.serve.settings import ServeSettings
-from narthex.store import Role, Store
+from narthex.serve.watch import Watch
+from narthex.store import Store
 from narthex.tools import Tool
-
-
-class Caller(NamedTuple):
-    """Who asks. `user` is the id of a user in the store; on a server without keys it is empty, and there is one.
-
-    What is kept belongs to `user`; others get a 404 for it, administrators too.
-    """
-
-    user: str = ""
-    name: str = ""
-    groups: tuple[str, ...] = ()
-    role: Role = "admin"
-    key_id: str = ""
-
-    @property
-    def tenant(self) -> str:
-        """Work of different ones is never shared, cached prompts neither: their timing would tell."""
-        return self.user
 
 
 @dataclass
 class Service:
     """One server's. `backends` by the names that clients use; `store` is open while the server is, where runs are kept.
 
-    `ceiling` lowers what every run may spend; `settings` are the table [serve] of narthex.toml.
+    `ceiling` lowers what every run may spend; `settings` are the table [serve] of narthex.toml. `keys_only` is a store
+    that is open for its users and their lines alone, where runs are not kept. `is_open_wide`: others than this machine
+    reach the server, so it asks for keys even if there is none.
     """
 
     backends: Mapping[str, Backend]
@@ -45,9 +30,19 @@ class Service:
     settings: ServeSettings = field(default_factory=ServeSettings)
     keeps_runs: bool = True
     store: Store | None = None
+    keys_only: Store | None = None
+    is_open_wide: bool = False
     is_stopping: bool = False
     running: set[asyncio.Future[None]] = field(default_factory=set)
     started: int = field(default_factory=lambda: int(time.time()))
+
+    def __post_init__(self) -> None:
+        self.watch = Watch(self.settings, lambda: self.backends, lambda: self.registry)
+
+    @property
+    def registry(self) -> Store | None:
+        """Where users, keys and audit lines are; None where nothing is kept, and there is no user."""
+        return self.store if self.store is not None else self.keys_only
 
     def backends_for(self, caller: Caller) -> dict[str, Backend]:
         """The models that the caller's role may use; to anybody else the others are not there."""

@@ -133,7 +133,7 @@ class People:
             connection.execute(insert(keys).values(row))
         return NewKey(id_, name, key)
 
-    def keys(self, user_id: str | None = None) -> list[KeyRecord]:
+    def list_keys(self, user_id: str | None = None) -> list[KeyRecord]:
         """Those of a user, or all; the oldest first, revoked ones too."""
         query = select(*(keys.c[name] for name in KeyRecord._fields)).order_by(keys.c.created)
         if user_id is not None:

@@ -66,7 +66,7 @@ def test_a_key_opens_until_it_is_revoked_and_only_its_hash_is_kept(store, tmp_pa
     assert store.people.holder(made.key) is not None
     assert store.people.revoke_key(made.id, user_id=ada.id) and not store.people.revoke_key(made.id)
     assert store.people.holder(made.key) is None
-    (record,) = store.people.keys(ada.id)
+    (record,) = store.people.list_keys(ada.id)
     assert record.name == "laptop" and record.revoked is not None
 
 
@@ -74,7 +74,7 @@ def test_a_removed_user_leaves_no_key_and_no_heir(store):
     first = store.people.add_user("ada", groups=["lab"])
     key = store.people.add_key(first.id).key
     store.people.remove_user("ada")
-    assert store.people.holder(key) is None and store.people.keys() == [] and not store.people.has_users()
+    assert store.people.holder(key) is None and store.people.list_keys() == [] and not store.people.has_users()
     again = store.people.add_user("ada")
     assert again.id != first.id and again.groups == ()
     with pytest.raises(InputError, match="no such user"):
