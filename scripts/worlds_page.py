@@ -19,15 +19,16 @@ from narthex.evals.chance import chance
 from narthex.evals.stats import mean
 from narthex.evals.text import percent
 from narthex.evals.worlds import Call, Item, Look, get_world
-from narthex.evals.worlds.edge import DECLINE, NEED_PICTURE, questions
-from narthex.evals.worlds.edge_pictures import FAMILIES
+from narthex.evals.worlds.edge import questions
+from narthex.evals.worlds.edge_pictures import FAMILIES, LOOKALIKES
+from narthex.evals.worlds.edge_sentences import DECLINES, LANGUAGES, NEED_PICTURES, language_of_decline
 from narthex.tokens.pictures import tile_picture
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "worlds.md"
 PICTURES = ROOT / "docs" / "pictures"
 
-SEED, SHOWN_PANEL, SHOWN_EDGE = 1, 73, (2, 6, 10)  # examples chosen by eye: both prints; three kinds of input
+SEED, SHOWN_PANEL, SHOWN_EDGE = 1, 73, (10, 53, 7)  # examples chosen by eye: both prints; three kinds of input
 SHOWN_WORLDS = {"dials": (11, 16, 8), "shapes": (9, 13, 18), "forms": (11, 12, 5), "routes": (2, 5, 13)}  # by eye, too
 NUM_COUNTED = 500
 VIEW_PX = 96  # narthex-nano's one tile
@@ -135,20 +136,28 @@ def edge_examples() -> str:
 
 
 def edge_counts() -> str:
-    """How much there is to decline, in each split, and the sentences."""
+    """How much there is to decline, in each split and language, and the sentences."""
     world = get_world("edge")
     kinds: Counter[str] = Counter()
+    spoken: Counter[str | None] = Counter()
     for index in range(NUM_COUNTED):
         item = world.item(SEED, index, split="test")
-        kinds["text alone" if item.picture is None else "with a panel" if item.glyphs else "with another picture"] += 1
+        pictured = "with a world's picture" if item.glyphs else "with another picture"
+        kinds["text alone" if item.picture is None else pictured] += 1
+        spoken[language_of_decline(item.answer)] += 1
     counted = ", ".join(f"{name} {percent(count / NUM_COUNTED)}" for name, count in sorted(kinds.items()))
-    lines = [f"The first {NUM_COUNTED} test items of seed {SEED}: {counted}.", ""]
+    asked = ", ".join(f"{name} {percent(spoken[name] / NUM_COUNTED)}" for name in LANGUAGES)
+    lines = [f"The first {NUM_COUNTED} test items of seed {SEED}: {counted}. Languages: {asked}.", ""]
     lines += ["| | train | test |", "|---|---|---|"]
-    train, test = questions("train"), questions("test")
-    lengths = [sum(map(len, split.templates.values())) for split in (train, test)]
-    lines.append(f"| question templates | {lengths[0]} | {lengths[1]} |")
-    lines.append(f"| families of other pictures | {len(FAMILIES['train'])} | {len(FAMILIES['test'])} |")
-    return "\n".join([*lines, "", "The two sentences:", "", f"> {DECLINE}", ">", f"> {NEED_PICTURE}"])
+    for name in LANGUAGES:
+        train, test = (sum(map(len, questions(split, name).templates.values())) for split in ("train", "test"))
+        lines.append(f"| question templates, {name} | {train} | {test} |")
+    train, test = (len(FAMILIES[split]) for split in ("train", "test"))
+    alike = [len(set(FAMILIES[split]) & LOOKALIKES) for split in ("train", "test")]
+    lines.append(f"| families of other pictures | {train} | {test} |")
+    lines.append(f"| of these too like a world's to be asked its questions | {alike[0]} | {alike[1]} |")
+    told = [f"> {sentences[name]}" for name in LANGUAGES for sentences in (DECLINES, NEED_PICTURES)]
+    return "\n".join([*lines, "", "The sentences:", "", "\n>\n".join(told)])
 
 
 def _picture(item: Item) -> Image.Image:

@@ -1,12 +1,15 @@
 """The edge of narthex-nano: everything it must decline in one honest sentence, as data to train and to measure on.
 
-nano reads instrument panels. Three kinds of input lie outside: text with no picture, panel questions about other
-pictures, and other questions about any picture. Nothing here runs at answering time: there is no list of forbidden
-words, the model learns the border.
+nano reads the pictures of seven worlds and does the sums of an eighth. Outside lie: other questions, alone or beside
+any picture, those of the worlds included; the worlds' questions about pictures that are none of theirs; and the same
+questions with no picture at all. More than half are in English, the others in four more languages in equal shares, and
+the sentence is to be in the asker's. Nothing here runs at answering time: there is no list of forbidden words, the
+model learns the border.
 
-Templates and fillers stand in edge_questions.txt, pictures in edge_pictures.py; both keep train and test apart.
-Glyphs are given for panels only: other pictures may hold print that is not listed, so a loss on glyphs must leave out
-the items whose `glyphs` are empty.
+Templates and the words that fill them stand in edge_questions.txt and its translations, pictures in edge_pictures.py,
+the sentences in edge_sentences.py; templates, fillers and pictures keep train and test apart. Glyphs are given for
+pictures of worlds only: other pictures may hold print that is not listed, so a loss on glyphs must leave out the items
+whose `glyphs` are empty.
 """
 
 from __future__ import annotations
@@ -21,21 +24,21 @@ from PIL import Image
 
 from narthex.evals.worlds import get_world
 from narthex.evals.worlds.edge_pictures import other_picture
+from narthex.evals.worlds.edge_sentences import DECLINES, LANGUAGES, NEED_PICTURES, is_decline, language_of_decline
 from narthex.evals.worlds.item import Answer, Glyph, Item, Split, stream
 
-_LARGER_MODEL = "for anything else, connect a larger model: `narthex ask -m FOLDER`."
-DECLINE = f"I only read gauges on pictures of instrument panels; {_LARGER_MODEL}"
-NEED_PICTURE = f"I need a picture of an instrument panel (`--image FILE`); {_LARGER_MODEL}"
+DECLINE, NEED_PICTURE = DECLINES["en"], NEED_PICTURES["en"]
 
-# Shares of text alone and of panel questions about other pictures; the rest are other questions about any picture.
-_TEXT_SHARE, _OTHER_PICTURE_SHARE = 0.30, 0.35
-_SECTIONS = ("text", "lookalike", "gauge", "picture")
-# Panels lent for their pictures and questions: a seed apart from training runs' small ones, and few enough indices to
-# remember their questions, because a panel is drawn to get one.
-_PANEL_SEED = 7_340_033
-_QUESTION_POOL = 16_384
+_LANGUAGE_WEIGHTS = (0.55, 0.1125, 0.1125, 0.1125, 0.1125)
+# Shares of text alone and of worlds' questions about other pictures; the rest are other questions about any picture.
+_TEXT_SHARE, _OTHER_PICTURE_SHARE = 0.34, 0.24
+_SECTIONS = ("text", "lookalike", "asked", "picture")
+_WORLDS = ("panels", "charts", "tables", "dials", "shapes", "forms", "routes")  # those with pictures
+# Items lent for their pictures and questions: a seed apart from training runs' small ones, and few enough indices to
+# remember their questions, because a picture is drawn to get one.
+_LENT_SEED = 7_340_033
+_QUESTION_POOL = 4096
 _SLOT = re.compile(r"\{([a-z]+?)(\d?)\}")
-_NOT_WORDS = re.compile(r"[^a-z0-9]+")
 _SYLLABLES = "ba ki lo mur zen tra plo fi gub nar so wex quil ond ju rab ty heff".split()  # noqa: SIM905
 
 
@@ -46,10 +49,11 @@ class Questions(NamedTuple):
     slots: dict[str, tuple[str, ...]]
 
 
-@lru_cache(maxsize=2)
-def questions(split: Split) -> Questions:
-    """Read the templates and fillers of one split from edge_questions.txt."""
-    text = files("narthex.evals.worlds").joinpath("edge_questions.txt").read_text(encoding="utf-8")
+@lru_cache(maxsize=2 * len(LANGUAGES))
+def questions(split: Split, language: str = "en") -> Questions:
+    """Read the templates and fillers of one split, in one of LANGUAGES."""
+    name = "edge_questions.txt" if language == "en" else f"edge_questions_{language}.txt"
+    text = files("narthex.evals.worlds").joinpath(name).read_text(encoding="utf-8")
     sections: dict[str, list[str]] = {}
     lines: list[str] = []
     for raw in text.splitlines():
@@ -78,7 +82,7 @@ def _filler(rng: random.Random, name: str, slots: dict[str, tuple[str, ...]]) ->
 
 
 def fill(template: str, rng: random.Random, slots: dict[str, tuple[str, ...]]) -> str:
-    """Fill a template's slots; {name} and {name2} get different fillers."""
+    """Fill a template's slots; {name} and {name2} get different fillers. A question begins with a capital."""
     chosen: dict[str, str] = {}
 
     def replace(match: re.Match[str]) -> str:
@@ -89,41 +93,39 @@ def fill(template: str, rng: random.Random, slots: dict[str, tuple[str, ...]]) -
                 chosen[key] = value
         return chosen[key]
 
-    return _SLOT.sub(replace, template)
+    text = _SLOT.sub(replace, template)
+    return text[0].upper() + text[1:] if template.startswith("{") and template.endswith("?") else text
 
 
 def carelessly(text: str, rng: random.Random) -> str:
     """Type a question as people do: now and then with a small first letter or without its last mark.
 
-    For panel questions in training, too: otherwise carelessness alone would tell the model to decline.
+    For the worlds' own questions in training, too: otherwise carelessness alone would tell the model to decline.
     """
     if len(text) > 3 and rng.random() < 0.1 and text[1].islower():  # a gauge's lone capital stays one
         text = text[0].lower() + text[1:]
     if len(text) > 3 and rng.random() < 0.1:
-        text = text.rstrip("?.!") or text
+        text = text.rstrip("?.!？。！") or text
     return text
 
 
-def _ask(rng: random.Random, split: Split, *sections: str) -> str:
+def _ask(rng: random.Random, split: Split, language: str, *sections: str) -> str:
     """Draw a question from the named sections, each template equally likely."""
-    found = questions(split)
+    found = questions(split, language)
     lines = [line for name in sections for line in found.templates[name]]
     return carelessly(fill(rng.choice(lines), rng, found.slots), rng)
 
 
-@lru_cache(maxsize=2 * _QUESTION_POOL)
-def _panel_question(index: int, split: Split) -> str:
-    """A question in the very words of the panels world, so that its wording says nothing about the picture."""
-    return get_world("panels").item(_PANEL_SEED, index, split=split).question
+@lru_cache(maxsize=4 * _QUESTION_POOL)
+def _lent_question(world: str, index: int, split: Split) -> str:
+    return get_world(world).item(_LENT_SEED, index, split=split).question
 
 
-def _text_question(rng: random.Random, split: Split) -> tuple[str, bool]:
-    """Draw a question that comes without a picture; also whether it is one that a panel could answer."""
-    if rng.random() < 0.25:
-        if rng.random() < 0.5:
-            return carelessly(_panel_question(rng.randrange(_QUESTION_POOL), split), rng), True
-        return _ask(rng, split, "gauge"), True
-    return (_ask(rng, split, "picture") if rng.random() < 0.12 else _ask(rng, split, "text", "lookalike")), False
+def _asked(rng: random.Random, split: Split, language: str) -> str:
+    """A question in a world's very words, so that its wording says nothing about the picture."""
+    if language != "en":
+        return _ask(rng, split, language, "asked")
+    return carelessly(_lent_question(rng.choice(_WORLDS), rng.randrange(_QUESTION_POOL), split), rng)
 
 
 class EdgeWorld:
@@ -132,45 +134,44 @@ class EdgeWorld:
     name = "edge"
 
     def item(self, seed: int, index: int, *, difficulty: float | None = None, split: Split = "train") -> Item:
-        """Make one item: text alone, a panel question about another picture, or another question about any picture."""
+        """Make one item: text alone, a world's question about another picture, or another question about any."""
         rng = stream(self.name, split, seed, index)
         picture: Image.Image | None = None
         glyphs: tuple[Glyph, ...] = ()
-        thought, answer, share = "Not about gauges.", DECLINE, rng.random()
+        language = rng.choices(LANGUAGES, _LANGUAGE_WEIGHTS)[0]
+        thought, answer, share = "Out of scope.", DECLINES[language], rng.random()
         if share < _TEXT_SHARE:
-            question, is_panel_question = _text_question(rng, split)
-            if is_panel_question:
-                thought, answer = "No picture.", NEED_PICTURE
-        elif share < _TEXT_SHARE + _OTHER_PICTURE_SHARE:
-            thought, picture = "No panel.", other_picture(rng, split)
-            question = carelessly(_panel_question(rng.randrange(_QUESTION_POOL), split), rng)
-        else:
-            question = _ask(rng, split, "picture") if rng.random() < 0.6 else _ask(rng, split, "text", "lookalike")
-            if rng.random() < 0.65:
-                panel = get_world("panels").item(_PANEL_SEED, rng.getrandbits(40), split=split)
-                picture, glyphs = panel.picture, panel.glyphs
+            if rng.random() < 0.3:
+                question = _asked(rng, split, language) if rng.random() < 0.6 else _ask(rng, split, language, "asked")
+                thought, answer = "No picture.", NEED_PICTURES[language]
+            elif rng.random() < 0.1:
+                question = _ask(rng, split, language, "picture")
             else:
-                picture = other_picture(rng, split)
+                question = _ask(rng, split, language, "text", "lookalike")
+        elif share < _TEXT_SHARE + _OTHER_PICTURE_SHARE:
+            thought, picture = "Nothing to read.", other_picture(rng, split)
+            question = _asked(rng, split, language)
+        else:
+            sections = ("picture",) if rng.random() < 0.6 else ("text", "lookalike")
+            question = _ask(rng, split, language, *sections)
+            if rng.random() < 0.65:
+                lent = get_world(rng.choice(_WORLDS)).item(_LENT_SEED, rng.getrandbits(40), split=split)
+                picture, glyphs = lent.picture, lent.glyphs
+            else:
+                picture = other_picture(rng, split, lookalikes=True)
         return Item(
             world=self.name, kind="edge", picture=picture, question=question, answer=answer, legible=True,
             difficulty=difficulty or 0.0, glyphs=glyphs, trace=(Answer(thought, answer),), seed=seed,
         )  # fmt: skip
 
     def check(self, item: Item, answer: str) -> bool:
-        """Right is either sentence of refusal, whichever the item holds."""
-        return is_decline(answer)
-
-
-def _normal(text: str) -> str:
-    return _NOT_WORDS.sub(" ", text.lower()).strip()
-
-
-_DECLINES = frozenset(_normal(sentence) for sentence in (DECLINE, NEED_PICTURE))
-
-
-def is_decline(answer: str) -> bool:
-    """Say whether an answer is one of the known refusals; letter case, punctuation and spacing do not count."""
-    return _normal(answer) in _DECLINES
+        """Right is either sentence of refusal in the asker's language, whichever of the two the item holds."""
+        return language_of_decline(answer) == language_of_decline(item.answer)
 
 
 EDGE = EdgeWorld()
+
+__all__ = [
+    "DECLINE", "DECLINES", "EDGE", "LANGUAGES", "NEED_PICTURE", "NEED_PICTURES", "EdgeWorld", "Questions", "carelessly",
+    "fill", "is_decline", "questions",
+]  # fmt: skip

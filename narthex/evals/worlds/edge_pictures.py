@@ -1,4 +1,4 @@
-"""Pictures that are no instrument panels, in sizes and with grain and light as panels have them."""
+"""Pictures that belong to no world, in sizes and with grain and light as the worlds' pictures have them."""
 
 from __future__ import annotations
 
@@ -12,9 +12,14 @@ from narthex.evals.worlds.edge_scenes_unseen import TEST_FAMILIES
 from narthex.evals.worlds.item import Split
 
 FAMILIES: dict[Split, dict[str, Family]] = {"train": TRAIN_FAMILIES, "test": TEST_FAMILIES}
+# Too like a world's pictures: its questions may have an answer there, so that none of them is asked.
+LOOKALIKES = frozenset((
+    "shapes", "page", "bars", "checkers", "map", "letter grid", "menu", "clock", "buttons",
+    "pie", "curves", "rings", "house", "bricks", "scoreboard",
+))  # fmt: skip
 
 _SMALLEST, _LARGEST = 256, 512
-# Panels are square: most other pictures must be, too, or their shape alone would tell them apart.
+# Worlds' pictures are square: most others must be, too, or their shape alone would tell them apart.
 _SQUARE_SHARE, _SQUARE_SIDES = 0.75, (256, 256, 256, 320, 384, 448, 512)
 
 
@@ -26,11 +31,17 @@ def _draw_size(rng: random.Random) -> tuple[int, int]:
     return width, min(_LARGEST, max(_SMALLEST, round(width * rng.choice((0.67, 0.75, 1.33, 1.5)))))
 
 
-def other_picture(rng: random.Random, split: Split, family: str | None = None) -> Image.Image:
-    """Draw a picture that is no panel, RGB, 256 to 512 pixels a side. family: one of FAMILIES[split], or None: any."""
+def other_picture(
+    rng: random.Random, split: Split, family: str | None = None, *, lookalikes: bool = False
+) -> Image.Image:
+    """Draw a picture of no world, RGB, 256 to 512 pixels a side.
+
+    family: one of FAMILIES[split], or None: any; then of LOOKALIKES only where `lookalikes` allows them.
+    """
     picture = Image.new("RGB", _draw_size(rng))
     families = FAMILIES[split]
-    families[family or rng.choice(tuple(families))](rng, picture)
+    allowed = [name for name in families if lookalikes or name not in LOOKALIKES]
+    families[family or rng.choice(allowed)](rng, picture)
     # Grain and uneven light as on panels: neither may tell the two apart.
     if rng.random() < 0.4:
         offset = rng.randrange(128), rng.randrange(128)
