@@ -172,11 +172,15 @@ class RunFinished(EventBase):
 
 
 class RunFailed(EventBase):
-    """Last of a run that did not: what an error would have said. `ledger` is what was spent until then."""
+    """Last of a run that did not: what an error would have said. `ledger` is what was spent until then.
+
+    `code` names the kind of failure for programs, where it has a name.
+    """
 
     type: Literal["run_failed"] = "run_failed"
     message: str
     hint: str | None = None
+    code: str | None = None
     exit_code: int = 1
     http_status: int = 500
     ledger: Ledger | None = None

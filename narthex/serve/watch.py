@@ -25,7 +25,7 @@ from narthex.store import AuditLine, Store, StoreError
 
 log = get_logger(__name__)
 
-_DELTAS = ("thought_delta", "agent_text_delta")
+_DELTAS = ("thought_delta", "agent_text_delta", "answer_delta")
 
 
 class Watch:
@@ -120,6 +120,7 @@ class _Sum:
             self.thought += event.thought_tokens
             self.answer += event.answer_tokens
         elif event.type in ("run_finished", "run_failed"):
+            self._guessed.clear()
             self.cost = None if event.ledger is None else event.ledger.cost
 
 
@@ -187,5 +188,5 @@ def _failed(event: Event, purse: Purse) -> RunFailed | None:
         return None
     return RunFailed(
         run_id=event.run_id, seq=event.seq + 1, t=event.t, message=problem.message, hint=problem.hint,
-        http_status=problem.http_status,
+        code=problem.code, http_status=problem.http_status,
     )  # fmt: skip
