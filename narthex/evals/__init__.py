@@ -9,14 +9,15 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from narthex.evals.report import Record, Report
+    from narthex.evals.record import Record
+    from narthex.evals.report import Report
     from narthex.evals.run import evaluate
     from narthex.evals.task import Task, get_task, task_names
 
 __all__ = ["Record", "Report", "Task", "evaluate", "get_task", "task_names"]
 
 _HOMES = {
-    "Record": "narthex.evals.report",
+    "Record": "narthex.evals.record",
     "Report": "narthex.evals.report",
     "Task": "narthex.evals.task",
     "evaluate": "narthex.evals.run",

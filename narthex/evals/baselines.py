@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from narthex.backends.base import Backend
 from narthex.chat import Budget, Ledger
-from narthex.evals.report import Record
+from narthex.evals.record import Record
 from narthex.evals.task import Outcome, Settings, Solver
 from narthex.evals.worlds import Item
 from narthex.reason.ballot import Ballot, Candidate

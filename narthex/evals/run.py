@@ -23,7 +23,9 @@ from narthex.chat import (
 )
 from narthex.evals.baselines import BASELINES, all_agents, long_thinking, mean_tokens, num_votes, vote
 from narthex.evals.chance import chance
-from narthex.evals.report import UNDRAWN, Record, Report, costs
+from narthex.evals.guessing import guess
+from narthex.evals.record import UNDRAWN, Record, costs
+from narthex.evals.report import Report
 from narthex.evals.task import Outcome, Settings, Solver, Task, get_task
 from narthex.evals.worlds import Item, tools_for
 from narthex.evals.worlds.edge import is_decline
@@ -204,22 +206,22 @@ class _Bench:
     async def _answer(self, index: int, item: Item | str, arm: str) -> Record:
         if isinstance(item, str):
             return Record(
-                index, arm, world=self._task.worlds[index % len(self._task.worlds)], kind=UNDRAWN, question="",
+                index, arm, world=self._task.world_of(index), kind=UNDRAWN, question="",
                 expected="", answer="", right=False, declined=False, legible=False, difficulty=0.0, chance=None,
                 seconds=0.0, error=item,
             )  # fmt: skip
         outcome = await self._solve(arm, index, item)
-        right, guessed, error = False, None, outcome.error
+        right, guessed, blind, error = False, None, None, outcome.error
         try:
             right = error is None and self._task.check(item, outcome.answer)
-            guessed = chance(item)
+            guessed, blind = chance(item), guess(item)
         except Exception as bug:
             error = error or f"the answer could not be scored: {_told(bug)}"
         return Record(
             index, arm, item.world, item.kind, item.question, item.answer, outcome.answer, right,
             is_decline(outcome.answer), item.legible, item.difficulty, guessed, outcome.seconds,
             **costs(outcome.ledger), finish_reason=outcome.finish_reason, error=error, thought=outcome.thought,
-            calls=outcome.calls,
+            calls=outcome.calls, guess=None if blind is None else blind.share,
         )  # fmt: skip
 
 

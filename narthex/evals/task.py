@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -10,7 +10,7 @@ from narthex.backends.base import Backend
 from narthex.base.config import did_you_mean
 from narthex.base.errors import ConfigError
 from narthex.chat import Budget, Ledger, Mode
-from narthex.evals.worlds import Item, Split, get_world
+from narthex.evals.worlds import Item, Kind, Split, get_world, world_names
 
 # Items of an evaluation come from seeds and readings that training never sees.
 SPLIT: Split = "test"
@@ -49,56 +49,72 @@ class Solver(Protocol):
     ) -> Awaitable[Outcome]: ...
 
 
+class Source(NamedTuple):
+    """Where items come from: a world, and the one kind asked of it where that is not its own mixture."""
+
+    world: str
+    kind: Kind | None = None
+
+
 @dataclass(frozen=True)
 class Task:
     """Data and scorer from worlds, taken in turn: item 0 of the first, item 0 of the second, …
 
-    The solver is separate (`narthex.evals.run.solve`), because the same items can be answered in other ways.
+    A world that stands in `sources` several times gives a new item at each place. The solver is separate
+    (`narthex.evals.run.solve`), because the same items can be answered in other ways.
     """
 
     name: str
-    worlds: tuple[str, ...]
+    sources: tuple[Source, ...]
+
+    @property
+    def worlds(self) -> tuple[str, ...]:
+        """The names of its worlds, each once."""
+        return tuple(dict.fromkeys(source.world for source in self.sources))
+
+    def world_of(self, index: int) -> str:
+        """The name of the world that item `index` comes from."""
+        return self.sources[index % len(self.sources)].world
 
     def item(self, seed: int, index: int) -> Item:
         """Draw item `index`; it depends on (task, seed, index) alone."""
-        turn, place = divmod(index, len(self.worlds))
-        return get_world(self.worlds[place]).item(seed, turn, split=SPLIT)
+        turn, place = divmod(index, len(self.sources))
+        world, kind = self.sources[place]
+        same = [other for other, source in enumerate(self.sources) if source.world == world]
+        draw: Callable[..., Item] = get_world(world).item
+        number = turn * len(same) + same.index(place)
+        return draw(seed, number, split=SPLIT) if kind is None else draw(seed, number, split=SPLIT, kind=kind)
 
     def check(self, item: Item, answer: str) -> bool:
         """Say whether an answer to an item of this task is right."""
         return get_world(item.world).check(item, answer)
 
 
-# "worlds" is the ladder: every world that nano is to master, taken in turn. More worlds join it here.
+# The worlds that nano is to master; "worlds" is the ladder: all of them, taken in turn.
+MAIN_WORLDS = ("panels", "charts", "tables", "dials", "shapes", "forms", "words", "routes")
+# What a world's held-out drawings and wordings are called, and the drawings of another program.
+VARIANTS = ("unseen", "reworded", "matplotlib")
+
+
+def _variants(world: str) -> tuple[str, ...]:
+    return tuple(f"{world}-{variant}" for variant in VARIANTS if f"{world}-{variant}" in world_names())
+
+
+def _from(*worlds: str) -> tuple[Source, ...]:
+    return tuple(Source(world) for world in worlds)
+
+
 _TASKS = {
     task.name: task
     for task in (
-        Task("worlds", ("panels",)),
-        Task("worlds.panels", ("panels",)),
-        Task("worlds.panels-unseen", ("panels-unseen",)),
-        Task("worlds.charts", ("charts",)),
-        Task("worlds.charts-unseen", ("charts-unseen",)),
-        Task("worlds.charts-reworded", ("charts-reworded",)),
-        Task("worlds.charts-matplotlib", ("charts-matplotlib",)),
-        Task("worlds.dials", ("dials",)),
-        Task("worlds.dials-unseen", ("dials-unseen",)),
-        Task("worlds.dials-reworded", ("dials-reworded",)),
-        Task("worlds.shapes", ("shapes",)),
-        Task("worlds.shapes-unseen", ("shapes-unseen",)),
-        Task("worlds.shapes-reworded", ("shapes-reworded",)),
-        Task("worlds.tables", ("tables",)),
-        Task("worlds.tables-unseen", ("tables-unseen",)),
-        Task("worlds.tables-reworded", ("tables-reworded",)),
-        Task("worlds.forms", ("forms",)),
-        Task("worlds.forms-unseen", ("forms-unseen",)),
-        Task("worlds.forms-reworded", ("forms-reworded",)),
-        Task("worlds.words", ("words",)),
-        Task("worlds.words-unseen", ("words-unseen",)),
-        Task("worlds.words-reworded", ("words-reworded",)),
-        Task("worlds.routes", ("routes",)),
-        Task("worlds.routes-unseen", ("routes-unseen",)),
-        Task("worlds.routes-reworded", ("routes-reworded",)),
-        Task("worlds.edge", ("edge",)),
+        Task("worlds", _from(*MAIN_WORLDS)),
+        *(Task(f"worlds.{name}", _from(name)) for name in world_names()),
+        # Every world beside its held-out drawings and wordings: what those cost is told in points.
+        Task("worlds.heldout", _from(*(each for world in MAIN_WORLDS for each in (world, *_variants(world))))),
+        # Half of it is to be declined and half to be answered: both shares of refusals are told.
+        Task("worlds.scope", _from(*(each for world in MAIN_WORLDS for each in ("edge", world)))),
+        # The questions of Sort-of-CLEVR alone, half and half.
+        Task("worlds.clevr", (Source("shapes", "relational"), Source("shapes", "nonrelational"))),
     )
 }
 

@@ -144,6 +144,49 @@ def test_the_json_object_has_the_designed_fields() -> None:
     assert found["seconds"] == 12.0 and json.loads(json.dumps(found, allow_nan=False)) == found
 
 
+def test_the_ladder_is_told_by_world_kind_and_difficulty() -> None:
+    found = report(
+        record(0, world="panels", difficulty=0.1, guess=0.25, flops=4.0),
+        record(1, world="charts", difficulty=0.34, guess=0.5, right=False, looks=3, legible=False),
+        record(2, world="charts", difficulty=1.0, guess=None),
+    ).to_json()
+    thinking = found["modes"]["thinking"]
+    assert thinking["by_difficulty"] == {
+        "easy": wilson(1, 1).to_json(), "middle": wilson(0, 1).to_json(), "hard": wilson(1, 1).to_json(),
+    }  # fmt: skip
+    assert thinking["by_world_kind"] == {"charts.read": wilson(1, 2).to_json(), "panels.read": wilson(1, 1).to_json()}
+    charts = found["by_world"]["charts"]["thinking"]
+    assert charts["legible"] == 1.0 and charts["fine"] == 0.0 and charts["looks_mean"] == 2.0 and charts["n"] == 2
+    assert thinking["flops_mean"] == 4.0 and thinking["guessing_p"] == pytest.approx(1 - 0.75 * 0.5)
+    assert found["guessing"]["accuracy"] == 0.375 and found["guessing"]["n"] == 2
+    assert found["guessing"]["by_world"] == {"charts": 0.5, "panels": 0.25} and "picture" in found["guessing"]["how"]
+    assert "heldout" not in found and "scope" not in found
+
+
+def test_heldout_costs_points_against_the_worlds_beside_them() -> None:
+    rights = {"panels": 8, "panels-unseen": 5, "charts": 10, "charts-unseen": 9, "charts-reworded": 2}
+    items = [
+        record(index, world=world, right=index < count) for world, count in rights.items() for index in range(10)
+    ]
+    found = report(*items).to_json()
+    unseen, reworded = (found["heldout"][name]["thinking"] for name in ("unseen", "reworded"))
+    assert unseen["points"] == pytest.approx(-20.0) and unseen["plain"] == wilson(18, 20).to_json()
+    assert reworded["points"] == pytest.approx(-80.0) and reworded["plain"]["n"] == 10, "panels has no such wording"
+    assert set(unseen["by_world"]) == {"panels", "charts"} and set(reworded["by_world"]) == {"charts"}
+    assert unseen["low"] < -20 < unseen["high"]
+    text = report(*items).table()
+    assert "all unseen" in text and "  charts-reworded" in text and "-80.0" in text
+
+
+def test_refusals_are_told_apart_where_both_are_due() -> None:
+    items = [
+        record(0, world="edge", kind="edge", declined=True), record(1, world="edge", kind="edge", declined=False),
+        record(2), record(3), record(4, declined=True), record(5),
+    ]  # fmt: skip
+    found = report(*items).to_json()["scope"]["thinking"]
+    assert found["outside_declined"] == wilson(1, 2).to_json() and found["inside_declined"] == wilson(1, 4).to_json()
+    assert "out of scope" in report(*items).table() and "scope" not in report(*items[:2]).to_json()
+
 def test_a_report_of_nothing_is_still_a_report() -> None:
     empty = report(modes=("instant", "thinking"))
     found = empty.to_json()

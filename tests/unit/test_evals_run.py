@@ -16,6 +16,7 @@ from narthex.backends.fake import Said, ScriptedBackend
 from narthex.base.errors import BackendError, ConfigError, InputError
 from narthex.chat import ToolCall
 from narthex.evals import evaluate, get_task, task_names
+from narthex.evals.task import MAIN_WORLDS
 from narthex.evals.worlds import Item, Look, get_world
 from narthex.evals.worlds.edge import DECLINE, NEED_PICTURE
 
@@ -78,7 +79,9 @@ def test_a_model_that_looks_and_is_right() -> None:
     looks = sum(isinstance(step, Look) for item in known.all for step in item.trace)
     assert looks > 0 and thinking["looks_mean"] == thinking["tool_calls_mean"] == pytest.approx(looks / LIMIT, abs=1e-6)
     assert instant["looks_mean"] == 0.0 and instant["tokens_mean"] < thinking["tokens_mean"]
-    assert found["by_world"]["panels"]["thinking"] == {k: thinking[k] for k in ("accuracy", "low", "high", "n")}
+    told = found["by_world"]["panels"]["thinking"]
+    same = ("accuracy", "low", "high", "n", "tokens_mean", "looks_mean", "tool_calls_mean")
+    assert {k: told[k] for k in same} == {k: thinking[k] for k in same}
     json.dumps(found, allow_nan=False)
 
 
@@ -236,4 +239,23 @@ def test_tasks_draw_from_the_test_split_and_repeat() -> None:
     assert {"worlds", "worlds.panels", "worlds.panels-unseen", "worlds.edge"} <= set(task_names())
     task = get_task("worlds.edge")
     assert task.item(3, 1).question == get_world("edge").item(3, 1, split="test").question
-    assert [get_task("worlds").item(3, i).world for i in range(2)] == ["panels", "panels"]
+
+
+def test_the_ladder_takes_all_eight_worlds_in_turn() -> None:
+    task = get_task("worlds")
+    assert [task.item(3, i).world for i in range(9)] == [*MAIN_WORLDS, "panels"] and len(MAIN_WORLDS) == 8
+    assert task.item(3, 9).question == get_world("charts").item(3, 1, split="test").question
+    assert task.world_of(9) == "charts"
+
+
+def test_a_world_that_is_asked_twice_in_a_turn_gives_two_items() -> None:
+    clevr = get_task("worlds.clevr")
+    items = [clevr.item(3, i) for i in range(6)]
+    assert [item.kind for item in items] == ["relational", "nonrelational"] * 3
+    assert len({fingerprint(item.question, item.picture) for item in items}) == 6
+    scope = get_task("worlds.scope")
+    assert {scope.world_of(i) for i in range(0, 16, 2)} == {"edge"}
+    assert [scope.world_of(i) for i in range(1, 16, 2)] == list(MAIN_WORLDS)
+    asked = [scope.item(3, i).question for i in range(0, 16, 2)]
+    assert asked == [get_world("edge").item(3, i, split="test").question for i in range(8)]
+    assert {"panels-unseen", "charts-matplotlib", "words-reworded", "routes"} <= set(get_task("worlds.heldout").worlds)
