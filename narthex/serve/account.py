@@ -108,11 +108,16 @@ def _people(service: Service) -> People:
 def _me(service: Service, caller: Caller) -> dict[str, Any]:
     models = []
     for name, backend in service.backends_for(caller).items():
-        capabilities = get_model(service, name)["capabilities"]
+        capabilities = get_model(service, name, caller)["capabilities"]
         is_embedded = getattr(backend, "chat", None) is not None
         models.append({"id": name, "modes": list(MODES), "capabilities": capabilities, "is_embedded": is_embedded})
-    # What needs a person's leave cannot be asked for here: nobody sits at the server.
-    tools = [tool.spec.name for tool in service.tools_for(caller, TOOLS.values()) if not tool.needs_approval]
+    # Nobody sits at the server to be asked: what needs leave is there where the settings name it for the role.
+    named = service.settings.role(caller.role).tools or ()
+    tools = [
+        tool.spec.name
+        for tool in service.tools_for(caller, TOOLS.values())
+        if not tool.needs_approval or tool.spec.name in named
+    ]
     return {
         "user": caller.name, "groups": list(caller.groups), "role": caller.role, "keys_required": bool(caller.user),
         "models": models, "tools": tools, "quota": service.watch.quotas.told(caller), "language": None,

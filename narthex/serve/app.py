@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -43,7 +44,8 @@ def create_app(
         try:
             yield
         finally:
-            service.is_stopping = True
+            service.stop()
+            await asyncio.gather(*service.running, return_exceptions=True)
             await _close_backends(service)
             for store in (service.store, service.keys_only):
                 if store is not None:
@@ -82,12 +84,12 @@ def _describe(app: FastAPI) -> dict[str, Any]:
     """The OpenAPI document. Bodies are read by us, within bounds, so their schemas are added here."""
     if app.openapi_schema is None:
         document = get_openapi(title=app.title, version=app.version, routes=app.routes)
-        kinds = [(kind, "validation") for kind in BODIES.values()]
+        kinds = [(kind, "validation") for kind in set(BODIES.values())]
         _, schemas = models_json_schema(kinds, ref_template=_SCHEMAS)  # type: ignore[arg-type]
         document.setdefault("components", {}).setdefault("schemas", {}).update(schemas["$defs"])
-        for path, kind in BODIES.items():
+        for (method, path), kind in BODIES.items():
             reference = {"$ref": _SCHEMAS.format(model=kind.__name__)}
             body = {"required": True, "content": {"application/json": {"schema": reference}}}
-            document["paths"][path]["post"]["requestBody"] = body
+            document["paths"][path][method]["requestBody"] = body
         app.openapi_schema = document
     return app.openapi_schema

@@ -5,16 +5,20 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 from narthex.backends.base import Backend
 from narthex.chat import Budget, Conversation, Mode, ToolSpec
 from narthex.reason import default_tools
-from narthex.serve.bodies import warning_of_unknown
+from narthex.reason.approvals import Approve
+from narthex.serve.bodies import Wire, warning_of_unknown
+from narthex.serve.callers import Caller
 from narthex.serve.errors import CONTEXT_CODE, ApiError
 from narthex.serve.messages import Reader, read_tools
 from narthex.serve.runs import RunBlobs
-from narthex.serve.thinking import choose, split_model
+from narthex.serve.service import Service
+from narthex.serve.thinking import How, choose, split_model
 from narthex.serve.wire import ChatBody, ContentPart, ResponseFormat, says
 from narthex.tokens.gallery import Gallery
 from narthex.tools import Tool
@@ -49,6 +53,8 @@ class Asked:
     is_kept: bool = True
     most_calls: int | None = None
     warnings: tuple[str, ...] = ()
+    approve: Approve | None = None
+    folder: Path | None = None
 
     @property
     def holds_back(self) -> bool:
@@ -56,15 +62,36 @@ class Asked:
         return bool(self.tools) or has_form
 
 
-def understand(body: ChatBody, backends: Mapping[str, Backend], ceiling: Budget, *, keeps_runs: bool) -> Asked:
-    """Decodes pictures, so it is for a thread. Raises: ApiError that names the field at fault."""
-    warnings = list(filter(None, [warning_of_unknown(body)]))
-    warnings += _check_fates(body)
-    base, fixed = split_model(body.model, tuple(backends))
+class Way(NamedTuple):
+    """Which model answers, how, and what it may spend."""
+
+    backend: Backend
+    mode: Mode
+    budget: Budget
+    warnings: tuple[str, ...]
+
+
+def choose_way(how: How, answer_tokens: int | None, service: Service, caller: Caller) -> Way:
+    """Raises: ApiError that names the field at fault."""
+    backends = service.backends_for(caller)
+    base, fixed = split_model(how.model, tuple(backends))
     backend = backends[base]
-    mode, think_tokens = choose(body, fixed, context_tokens=backend.context_tokens, ceiling=ceiling)
-    budget = Budget(think_tokens=think_tokens, answer_tokens=_answer_tokens(body))
-    warnings += _lowered(budget, ceiling)
+    mode, think_tokens = choose(how, fixed, context_tokens=backend.context_tokens, ceiling=service.ceiling)
+    budget = Budget(think_tokens=think_tokens, answer_tokens=answer_tokens)
+    return Way(backend, mode, budget, tuple(_lowered(budget, service.ceiling)))
+
+
+def own_tools(mode: Mode, conversation: Conversation, caller_tools: Sequence[ToolSpec]) -> tuple[Tool, ...]:
+    """The tools that a mode has look at pictures. A caller's tool of the same name is the one that is meant."""
+    theirs = {spec.name for spec in caller_tools}
+    own = default_tools(mode) if conversation.pictures else ()
+    return tuple(tool for tool in own if tool.spec.name not in theirs)
+
+
+def understand(body: ChatBody, service: Service, caller: Caller) -> Asked:
+    """Decodes pictures, so it is for a thread. Raises: ApiError that names the field at fault."""
+    backend, mode, budget, lowered = choose_way(body, _answer_tokens(body), service, caller)
+    warnings = [*filter(None, [warning_of_unknown(body)]), *check_fates(body), *lowered]
     caller_tools = read_tools(body.tools or ())
     if any(entry.function.strict for entry in body.tools or ()):
         warnings.append("ignored: 'tools[].function.strict'")
@@ -73,26 +100,24 @@ def understand(body: ChatBody, backends: Mapping[str, Backend], ceiling: Budget,
     _check_length(body, backend)
     blobs = RunBlobs()
     conversation = Reader(Gallery(blobs)).conversation(body.messages)
-    theirs = {spec.name for spec in caller_tools}
-    # The tools that a mode has look at pictures. A caller's tool of the same name is the one that is meant.
-    own = default_tools(mode) if conversation.pictures else ()
+    own = own_tools(mode, conversation, caller_tools)
     stop = body.stop or ()
     return Asked(
         model=body.model, backend=backend, conversation=conversation, mode=mode, budget=budget, blobs=blobs,
-        tools=tuple(tool for tool in own if tool.spec.name not in theirs), caller_tools=caller_tools,
+        tools=service.tools_for(caller, own), caller_tools=caller_tools,
         answer_schema=_answer_schema(body.response_format), temperature=body.temperature or 0.0,
         top_p=1.0 if body.top_p is None else body.top_p, seed=body.seed,
         stops=(stop,) if isinstance(stop, str) else tuple(stop), is_streamed=bool(body.stream),
         wants_usage=bool(body.stream_options and body.stream_options.include_usage),
-        is_kept=keeps_runs and body.store is not False, most_calls=1 if body.parallel_tool_calls is False else None,
-        warnings=tuple(warnings),
+        is_kept=service.keeps_runs and body.store is not False,
+        most_calls=1 if body.parallel_tool_calls is False else None, warnings=tuple(warnings),
     )  # fmt: skip
 
 
-def _check_fates(body: ChatBody) -> list[str]:
+def check_fates(body: Wire) -> list[str]:
     """Warnings of what is ignored. Raises: ApiError for what is refused."""
     ignored = []
-    for name, told in says().items():
+    for name, told in says(type(body)).items():
         value = getattr(body, name)
         # `1 == True` in Python, and a client that sends one means it; 0 of a penalty is none, whatever its type.
         if value is None or value in told.unless or told.fate in ("taken", "accepted"):

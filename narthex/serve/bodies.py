@@ -30,13 +30,18 @@ class Wire(BaseModel):
 W = TypeVar("W", bound=Wire)
 
 
-async def read_body(request: Request) -> Any:
-    """The JSON of a request. Raises: ApiError for what is too large, too slow, too deep, or no JSON."""
+async def read_body(request: Request, *, or_empty: bool = False) -> Any:
+    """The JSON of a request; of an empty one `{}`, where that will do.
+
+    Raises: ApiError for what is too large, too slow, too deep, or no JSON.
+    """
     try:
         async with asyncio.timeout(READ_S):
             data = await request.body()
     except TimeoutError:
         raise ApiError("the request did not arrive in time", status=408, hint=f"within {READ_S:.0f} s") from None
+    if or_empty and not data:
+        return {}
     return await asyncio.to_thread(parse_json, data)
 
 

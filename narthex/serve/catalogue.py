@@ -6,24 +6,25 @@ from typing import Any
 
 from narthex.backends.base import Backend
 from narthex.chat import MODES, Mode
+from narthex.serve.callers import Caller
 from narthex.serve.service import Service
 from narthex.serve.thinking import DEFAULT_MODE, split_model
 
 OWNER = "narthex"
 
 
-def list_models(service: Service) -> dict[str, Any]:
-    """The body of `GET /v1/models`."""
+def list_models(service: Service, caller: Caller) -> dict[str, Any]:
+    """The body of `GET /v1/models`: those that the caller may use."""
     entries = []
-    for name, backend in service.backends.items():
+    for name, backend in service.backends_for(caller).items():
         entries.append(_entry(service, name, name, backend, None))
         entries += [_entry(service, f"{name}:{mode}", name, backend, mode) for mode in MODES]
     return {"object": "list", "data": entries}
 
 
-def get_model(service: Service, name: str) -> dict[str, Any]:
+def get_model(service: Service, name: str, caller: Caller) -> dict[str, Any]:
     """One of them. Raises: ApiError 404."""
-    base, mode = split_model(name, tuple(service.backends))
+    base, mode = split_model(name, tuple(service.backends_for(caller)))
     return _entry(service, name, base, service.backends[base], mode)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 import uuid
 from collections.abc import AsyncGenerator, Sequence
@@ -16,15 +15,16 @@ from narthex.base.errors import NarthexError
 from narthex.base.log import get_logger
 from narthex.chat import Event, RunFailed
 from narthex.serve.asked import Asked
+from narthex.serve.callers import Caller
 from narthex.serve.errors import CONTEXT_CODE, ApiError, as_api_error
 from narthex.serve.line import Line
 from narthex.serve.replies import Piece, Reply, own_field, usage_of, written_call
 from narthex.serve.runs import ClientLeft, events_of, unless_left
-from narthex.serve.service import Caller, Service
+from narthex.serve.service import Service
+from narthex.serve.streams import KEEP_ALIVE, KEEP_ALIVE_S, send_body, start, written
 
 log = get_logger(__name__)
 
-KEEP_ALIVE_S = 2.0  # after so long without a byte a comment goes out: proxies and people give up on silence
 _DONE = b"data: [DONE]\n\n"
 # Until something else has happened, a stream may still begin as an error, with the status that says so.
 _PRELUDE = ("run_started", "agent_started", "round_started", "turn_finished")
@@ -45,22 +45,18 @@ class Completion(Response):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         work = self._stream(send) if self._asked.is_streamed else self._whole(send)
         try:
-            await unless_left(receive, work, self._service.running)
+            await unless_left(receive, work, self._service)
         except ClientLeft:
             log.info("run %s: its client has left", self._run_id)
         except ApiError as error:
             if not self._has_begun:
                 raise
             await _send_chunks(send, [error.body()])
-            await _send_body(send, _DONE, is_last=True)
+            await send_body(send, _DONE, is_last=True)
 
     async def _events(self) -> AsyncGenerator[Event]:
         """The run's. Raises: ApiError where it fails."""
-        service = self._service
-        events = events_of(
-            self._asked, self._line, service.store if self._asked.is_kept else None, run_id=self._run_id,
-            ceiling=service.ceiling, tenant=self._caller.tenant,
-        )  # fmt: skip
+        events = events_of(self._service, self._asked, self._caller, self._line, run_id=self._run_id)
         try:
             async with aclosing(events) as stream:
                 async for event in stream:
@@ -74,7 +70,7 @@ class Completion(Response):
         is_overflow = self._line.has_overflowed and event.http_status == 400
         return ApiError(
             event.message, status=event.http_status, hint=event.hint, param="messages" if is_overflow else None,
-            code=CONTEXT_CODE if is_overflow else None,
+            code=CONTEXT_CODE if is_overflow else event.code,
         )  # fmt: skip
 
     # In one piece.
@@ -83,8 +79,8 @@ class Completion(Response):
         async with aclosing(self._events()) as events:
             async for event in events:
                 self._reply.feed(event)
-        await _start(send, "application/json", self._asked.warnings)
-        await send({"type": "http.response.body", "body": _json(self._object())})
+        await start(send, "application/json", self._asked.warnings)
+        await send({"type": "http.response.body", "body": written(self._object())})
 
     def _object(self) -> dict[str, Any]:
         reply = self._reply
@@ -119,7 +115,7 @@ class Completion(Response):
                     if chunks:
                         await _send_chunks(send, chunks)
                     elif self._has_begun and is_silent:
-                        await _send_body(send, b": still at work\n\n")
+                        await send_body(send, KEEP_ALIVE)
                     else:
                         continue
                     last_sent = time.monotonic()
@@ -131,11 +127,11 @@ class Completion(Response):
                 raise
             log.exception("run %s", self._run_id)
             raise ApiError("something went wrong here", status=500) from None
-        await _send_body(send, _DONE, is_last=True)
+        await send_body(send, _DONE, is_last=True)
 
     async def _begin(self, send: Send) -> None:
         self._has_begun = True
-        await _start(send, "text/event-stream", self._asked.warnings)
+        await start(send, "text/event-stream", self._asked.warnings)
         await _send_chunks(send, [self._chunk({"role": "assistant", "content": ""})])
 
     def _delta(self, piece: Piece) -> dict[str, Any]:
@@ -170,29 +166,5 @@ class Completion(Response):
         }  # fmt: skip
 
 
-async def _start(send: Send, media_type: str, warnings: Sequence[str]) -> None:
-    headers = [(b"content-type", media_type.encode()), (b"cache-control", b"no-cache")]
-    if media_type == "text/event-stream":
-        headers.append((b"x-accel-buffering", b"no"))  # nginx would gather what is to be seen as it comes
-    headers += [(b"warning", warning_header(text)) for text in warnings]
-    await send({"type": "http.response.start", "status": 200, "headers": headers})
-
-
-def warning_header(text: str) -> bytes:
-    """A line as a `warning` header (RFC 7234): ASCII, in quotes, whatever names a client made up."""
-    plain = text.encode("ascii", "backslashreplace").decode()
-    shown = "".join(sign if sign.isprintable() else "?" for sign in plain)
-    quoted = shown.replace("\\", "\\\\").replace('"', '\\"')
-    return f'199 narthex "{quoted}"'.encode()
-
-
 async def _send_chunks(send: Send, chunks: Sequence[dict[str, Any]]) -> None:
-    await _send_body(send, b"".join(b"data: " + _json(chunk) + b"\n\n" for chunk in chunks))
-
-
-async def _send_body(send: Send, data: bytes, *, is_last: bool = False) -> None:
-    await send({"type": "http.response.body", "body": data, "more_body": not is_last})
-
-
-def _json(document: dict[str, Any]) -> bytes:
-    return json.dumps(document, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+    await send_body(send, b"".join(b"data: " + written(chunk) + b"\n\n" for chunk in chunks))

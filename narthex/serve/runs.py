@@ -1,74 +1,157 @@
-"""A run for a client of the API: in the store before anybody sees it, ended when its client leaves."""
+"""A run for a client of the API: in the store before anybody sees it.
+
+`events_of` ends its run when it is closed, as when the client leaves; a run that is launched goes on until it is done,
+cancelled by its id, or the server stops.
+"""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from typing import TYPE_CHECKING, Any
 
-from narthex.chat import Budget, Event
+from narthex.base.errors import NarthexError
+from narthex.base.log import get_logger
+from narthex.chat import Budget, Event, Message
+from narthex.chat.replies import reply_of
 from narthex.reason import run
+from narthex.serve.callers import Caller
 from narthex.serve.errors import ApiError
 from narthex.serve.line import Line
-from narthex.store import Store
+from narthex.serve.service import Service
+from narthex.store import Store, StoreError
 from narthex.tokens.gallery import BlobLike, Gallery, MemoryBlobs
 
 if TYPE_CHECKING:
     from narthex.serve.asked import Asked
 
-class RunBlobs:
-    """The pictures of one run: in memory, and from `keep_in` on in the store as well. Raises what the store raises."""
+log = get_logger(__name__)
 
-    def __init__(self) -> None:
+
+class RunBlobs:
+    """The pictures of one run: in memory, and from `keep_in` on in the store as well. Raises what the store raises.
+
+    `known` has those of runs before, where this one goes on with a conversation.
+    """
+
+    def __init__(self, known: Store | None = None) -> None:
         self._memory = MemoryBlobs()
         self._media_types: dict[str, str] = {}
+        self._known = known
         self._store: Store | None = None
+        self._run_id = ""
 
     def put(self, data: bytes, media_type: str) -> str:
         sha256 = self._memory.put(data, media_type)
         self._media_types[sha256] = media_type
         if self._store is not None:
-            self._store.blobs.put(data, media_type)
+            self._store.blobs.put(data, media_type, run_id=self._run_id)
         return sha256
 
     def get(self, sha256: str) -> BlobLike:
-        return self._memory.get(sha256)
+        if self._known is None or sha256 in self._media_types:
+            return self._memory.get(sha256)
+        return self._known.blobs.get(sha256)
 
-    def keep_in(self, store: Store) -> None:
-        """Copy what is here into `store`, and from now on what comes."""
-        self._store = store
+    def keep_in(self, store: Store, run_id: str) -> None:
+        """Copy what is here into `store` as what that run shows, and from now on what comes."""
+        self._store, self._run_id = store, run_id
         for sha256, media_type in list(self._media_types.items()):
-            store.blobs.put(self._memory.get(sha256).data, media_type)
+            store.blobs.put(self._memory.get(sha256).data, media_type, run_id=run_id)
 
 
-async def events_of(asked: Asked, line: Line, store: Store | None, *, run_id: str, ceiling: Budget, tenant: str) -> (
-    AsyncGenerator[Event]
-):  # fmt: skip
-    """The run's events, each once it is on disk; close it, and the run is cut. `store` None: nothing is kept.
+async def events_of(
+    service: Service, asked: Asked, caller: Caller, line: Line, *, run_id: str,
+    on_begin: Callable[[], None] | None = None, on_finish: Callable[[tuple[Message, ...]], None] | None = None,
+) -> AsyncGenerator[Event]:  # fmt: skip
+    """The run's events, each once it is on disk (if it is to be kept); close it, and the run is cut.
 
-    Raises: InputError, before the first event and before anything is written; StoreError.
+    `on_begin` is called in a thread once the run is in the store and before its first event is seen; `on_finish`, with
+    what the run leaves in its conversation, before its end is written: who sees it finds the reply there.
+    Raises: InputError and ApiError 429, before the first event and before anything is written; StoreError.
     """
-    events = run(
-        asked.conversation, asked.mode, asked.budget, line, asked.tools, gallery=Gallery(asked.blobs),
-        seed=asked.seed, temperature=asked.temperature, top_p=asked.top_p, run_id=run_id, ceiling=ceiling,
-        caller_tools=asked.caller_tools, answer_schema=asked.answer_schema, tenant=tenant,
-    )  # fmt: skip
+    store = service.store if asked.is_kept else None
+
+    def start(ceiling: Budget) -> AsyncGenerator[Event]:
+        return run(
+            asked.conversation, asked.mode, asked.budget, line, asked.tools, gallery=Gallery(asked.blobs),
+            seed=asked.seed, temperature=asked.temperature, top_p=asked.top_p, run_id=run_id, ceiling=ceiling,
+            caller_tools=asked.caller_tools, answer_schema=asked.answer_schema, tenant=caller.tenant,
+            approve=asked.approve, folder=asked.folder,
+        )  # fmt: skip
+
+    events = service.watch.run(caller, asked.backend, service.ceiling, start, is_kept=store is not None)
     async with aclosing(events):
         first = await anext(events)
         if store is not None:
-            await asyncio.to_thread(asked.blobs.keep_in, store)
-        from_first = _after(first, events)
-        async with aclosing(from_first if store is None else store.recorded(from_first)) as shown:
-            async for event in shown:
-                yield event
+            await asyncio.to_thread(asked.blobs.keep_in, store, run_id)
+        has_begun = asyncio.Event()
+        source = _from(first, events, has_begun, on_finish)
+        with service.live.going(run_id) as live:
+            try:
+                async with aclosing(source if store is None else store.recorded(source, user=caller.user)) as shown:
+                    async for event in shown:
+                        if event.type == "run_started" and on_begin is not None:
+                            await asyncio.to_thread(on_begin)
+                        has_begun.set()
+                        live.publish(event)
+                        yield event
+            finally:
+                if store is not None:
+                    with suppress(StoreError):  # whoever hears that it is over finds it marked so
+                        await store.flush_async()
 
 
-async def _after(first: Event, rest: AsyncGenerator[Event]) -> AsyncGenerator[Event]:
+async def _from(
+    first: Event, rest: AsyncGenerator[Event], has_begun: asyncio.Event,
+    on_finish: Callable[[tuple[Message, ...]], None] | None,
+) -> AsyncGenerator[Event]:  # fmt: skip
+    seen = [first]
     async with aclosing(rest):
         yield first
         async for event in rest:
+            if on_finish is not None:
+                seen.append(event)
+                if event.type == "run_finished" and event.finish_reason != "cancelled":
+                    await has_begun.wait()  # events are taken before those ahead of them have been shown
+                    await asyncio.to_thread(on_finish, reply_of(seen))
             yield event
+
+
+async def launch(
+    service: Service, asked: Asked, caller: Caller, *, run_id: str, on_begin: Callable[[], None],
+    on_finish: Callable[[tuple[Message, ...]], None] | None = None,
+) -> None:  # fmt: skip
+    """Begin a run that goes on, whoever listens; it is in the store when this returns. Raises as `events_of`."""
+    begun = asyncio.Event()
+
+    async def work() -> None:
+        line = Line(asked.backend, asked.stops)
+        events = events_of(service, asked, caller, line, run_id=run_id, on_begin=on_begin, on_finish=on_finish)
+        try:
+            async with aclosing(events) as stream:
+                async for _ in stream:
+                    begun.set()
+        except Exception as error:
+            if not begun.is_set():
+                raise
+            if isinstance(error, NarthexError):
+                log.error("run %s: %s", run_id, error)
+            else:
+                log.exception("run %s", run_id)
+
+    task, waiting = asyncio.create_task(work()), asyncio.create_task(begun.wait())
+    service.running.add(task)
+    task.add_done_callback(service.running.discard)
+    try:
+        await asyncio.wait({task, waiting}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        waiting.cancel()
+    if not begun.is_set():
+        if task.cancelled():
+            raise _stopping()
+        task.result()
 
 
 class ClientLeft(Exception):
@@ -76,11 +159,11 @@ class ClientLeft(Exception):
 
 
 async def unless_left(
-    receive: Callable[[], Awaitable[Any]], work: Coroutine[Any, Any, None], running: set[asyncio.Future[None]]
+    receive: Callable[[], Awaitable[Any]], work: Coroutine[Any, Any, None], service: Service
 ) -> None:
-    """Do `work`; it is among `running` for as long, where it may be cancelled.
+    """Do `work`; it is among those running for as long, where it may be cancelled.
 
-    It is cancelled as soon as the client hangs up. Raises: ClientLeft; ApiError 503 where somebody else cancelled it.
+    It is cancelled as soon as the client hangs up. Raises: ClientLeft; ApiError where somebody else cancelled it.
     """
 
     async def left() -> None:
@@ -88,16 +171,22 @@ async def unless_left(
             pass
 
     working, watching = asyncio.ensure_future(work), asyncio.ensure_future(left())
-    running.add(working)
+    service.running.add(working)
     try:
         await asyncio.wait({working, watching}, return_when=asyncio.FIRST_COMPLETED)
         if working.cancelled():
-            raise ApiError("the server is stopping", status=503, code="stopping", hint="ask again in a while")
+            if service.is_stopping:
+                raise _stopping()
+            raise ApiError("the run was cancelled", status=409, code="cancelled")
         if not working.done():
             raise ClientLeft
         working.result()
     finally:
-        running.discard(working)
+        service.running.discard(working)
         for task in (working, watching):
             task.cancel()
         await asyncio.gather(working, watching, return_exceptions=True)
+
+
+def _stopping() -> ApiError:
+    return ApiError("the server is stopping", status=503, code="stopping", hint="ask again in a while")

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from narthex.backends.base import Backend
 from narthex.chat import Budget
 from narthex.serve.callers import Caller
+from narthex.serve.live import Live
+from narthex.serve.remote import RemotePictures
 from narthex.serve.settings import ServeSettings
 from narthex.serve.watch import Watch
 from narthex.store import Store
@@ -34,9 +36,11 @@ class Service:
     is_open_wide: bool = False
     is_stopping: bool = False
     running: set[asyncio.Future[None]] = field(default_factory=set)
+    live: Live = field(default_factory=Live)
     started: int = field(default_factory=lambda: int(time.time()))
 
     def __post_init__(self) -> None:
+        self.remote = RemotePictures(self.settings.picture_domains)
         self.watch = Watch(self.settings, lambda: self.backends, lambda: self.registry)
 
     @property

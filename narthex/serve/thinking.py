@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 from narthex.base.config import did_you_mean
 from narthex.base.errors import NarthexError
@@ -14,10 +15,42 @@ from narthex.chat import EFFORT_THINK_TOKENS, MODES, Budget, Mode, parse_mode
 from narthex.reason import DEFAULTS
 from narthex.reason.contemplating import GROUP
 from narthex.serve.errors import ApiError
-from narthex.serve.wire import ChatBody
+from narthex.serve.wire import ReasoningEntry, ThinkingEntry
 
 DEFAULT_MODE: Mode = "thinking"
 _PRO = ("pro", "contemplating")
+
+
+class How(Protocol):
+    """The fields that say how hard to think; a body of chat completions has them all."""
+
+    @property
+    def model(self) -> str: ...
+    @property
+    def reasoning_effort(self) -> str | None: ...
+    @property
+    def reasoning(self) -> ReasoningEntry | None: ...
+    @property
+    def thinking_token_budget(self) -> int | None: ...
+    @property
+    def thinking_budget_tokens(self) -> int | None: ...
+    @property
+    def thinking(self) -> ThinkingEntry | None: ...
+    @property
+    def chat_template_kwargs(self) -> dict[str, Any] | None: ...
+
+
+@dataclass(frozen=True)
+class Said:
+    """Those fields, of a body that has only some of them."""
+
+    model: str
+    reasoning_effort: str | None = None
+    reasoning: ReasoningEntry | None = None
+    thinking_token_budget: int | None = None
+    thinking_budget_tokens: int | None = None
+    thinking: ThinkingEntry | None = None
+    chat_template_kwargs: dict[str, Any] | None = None
 
 
 def split_model(name: str, served: Collection[str]) -> tuple[str, Mode | None]:
@@ -71,7 +104,7 @@ class _Wish:
         self.allow(["thinking", "contemplating"] if is_on else ["instant"], by)
 
 
-def choose(body: ChatBody, fixed: Mode | None, *, context_tokens: int, ceiling: Budget) -> tuple[Mode, int | None]:
+def choose(body: How, fixed: Mode | None, *, context_tokens: int, ceiling: Budget) -> tuple[Mode, int | None]:
     """The mode, and tokens of thought for the whole run (None: the mode's own).
 
     An effort names what each agent may think: in Contemplating it is multiplied by all who may be asked.
@@ -96,7 +129,7 @@ def choose(body: ChatBody, fixed: Mode | None, *, context_tokens: int, ceiling: 
     return mode, each * ((limits.agents or 1) + GROUP * (limits.rounds or 0) + 1)
 
 
-def _effort(body: ChatBody, wish: _Wish) -> str | None:
+def _effort(body: How, wish: _Wish) -> str | None:
     nested = body.reasoning.effort if body.reasoning is not None else None
     given = {"reasoning_effort": body.reasoning_effort, "reasoning.effort": nested}
     effort: str | None = None
@@ -114,7 +147,7 @@ def _effort(body: ChatBody, wish: _Wish) -> str | None:
     return effort
 
 
-def _budgets(body: ChatBody, wish: _Wish) -> None:
+def _budgets(body: How, wish: _Wish) -> None:
     for by in ("thinking_token_budget", "thinking_budget_tokens"):
         tokens = getattr(body, by)
         if tokens is not None:

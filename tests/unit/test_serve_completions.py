@@ -9,7 +9,7 @@ import pytest
 from narthex.backends.fake import Said, ScriptedBackend
 from narthex.base.errors import BackendError, ContextOverflowError
 from narthex.chat import MODES, Budget, ToolCall
-from narthex.serve.completions import warning_header
+from narthex.serve.streams import warning_header
 
 from .serve_helpers import PATH, asks, chunks_of, data_uri, function, joined, served
 
@@ -230,7 +230,7 @@ async def test_nothing_is_said_that_is_not_kept(tmp_path, monkeypatch):
         assert (await client.post(PATH, json=asks(store=False))).status_code == 200
 
 
-def broken(*_):
+def broken(*_, **__):
     from narthex.store import StoreError
 
     raise StoreError("could not write: the disk is full")

@@ -33,7 +33,7 @@ def test_every_route_stands_there_and_no_other():
         for route in paths(app.routes)
         for method in route.methods - {"HEAD"}
     }
-    found = set(re.findall(r"`(GET|POST|DELETE) (/[\w./{}]*)`", PAGE.read_text(encoding="utf-8")))
+    found = set(re.findall(r"`(GET|POST|PATCH|DELETE) (/[\w./{}]*)`", PAGE.read_text(encoding="utf-8")))
     assert found == routes
 
 
