@@ -173,6 +173,18 @@ class EngineCore:
             outs += self._advance(sequence, token)
         return outs
 
+    def refresh(self) -> None:
+        """Take the model's weights as they are now, and forget whatever was computed with those before.
+
+        Raises: InputError while requests are under way: half of a reply would come from either.
+        """
+        if not self.is_idle:
+            count = len(self._running) + len(self._waiting)
+            raise InputError(f"{count} requests are under way", hint="refresh the weights when they have ended")
+        rows = FIXED_ROWS if self.config.deterministic else 0
+        self.runner.take(Decoder(self.runner.model, self.config.weights, group_rows=rows))
+        self.pool.clear_cache()
+
     def check(self) -> None:
         """Compare pool and sequences. Raises: NarthexError with the arithmetic of whatever does not add up."""
         self._tables.check([*self._running, *self._waiting])

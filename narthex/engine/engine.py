@@ -3,6 +3,7 @@
     event loops                       inbox                      engine thread
     submit: check, number   ->  ("add", sequence)    ->    before each step: add, cancel
     stream closed, dropped  ->  ("cancel", number)   ->
+    refresh                 ->  a future             ->    between steps: take the model's weights anew
     stream's queue          <-  call_soon_threadsafe <-    after each step: what was drawn
 
 Only the thread touches the core's queues and pages, so no event loop ever waits for a step.
@@ -15,10 +16,11 @@ import contextlib
 import threading
 from collections import deque
 from collections.abc import AsyncGenerator
+from concurrent.futures import Future
 from types import TracebackType
 from typing import Any, NamedTuple
 
-from narthex.base.errors import BackendError
+from narthex.base.errors import BackendError, InputError
 from narthex.base.log import get_logger
 from narthex.engine.core import EngineConfig, EngineCore, Out
 from narthex.engine.grammar import GrammarCompiler
@@ -110,7 +112,8 @@ class Engine:
     ) -> None:
         self.core = EngineCore(model, config, grammars)
         self._lock = threading.Condition()  # of all below; held for moments, never during a step
-        self._inbox: deque[Sequence | int] = deque()  # to be added; numbers to be cancelled
+        # Sequences to be added, numbers to be cancelled, and those who wait for the model's weights to be taken anew.
+        self._inbox: deque[Sequence | int | Future[None]] = deque()
         self._readers: dict[int, _Reader] = {}
         self._end: _End | None = None  # why no more is served
         self._thread: threading.Thread | None = None
@@ -129,11 +132,29 @@ class Engine:
                 raise self._end.error()
             self._readers[sequence.number] = reader
             self._inbox.append(sequence)
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._work, name="narthex-engine", daemon=True)
-                self._thread.start()
-            self._lock.notify()
+            self._start()
         return TokenStream(self, sequence.number, reader)
+
+    def refresh(self) -> None:
+        """Take the model's weights as they are now, after they were changed in place; returns when it is done.
+
+        Cached prefixes and features of pictures are forgotten. Costs a copy of the decoder's matrices.
+        Raises: InputError while requests are under way; BackendError when the engine is closed or broken.
+        """
+        done: Future[None] = Future()
+        with self._lock:
+            if self._end is not None:
+                raise self._end.error()
+            self._inbox.append(done)
+            self._start()
+        done.result()
+
+    def _start(self) -> None:
+        """Wake the thread, which is there from the first wish on. The lock is the caller's."""
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._work, name="narthex-engine", daemon=True)
+            self._thread.start()
+        self._lock.notify()
 
     def close(self) -> None:
         """Stop the thread after its current step and wait for it. Open streams end in a BackendError."""
@@ -165,6 +186,9 @@ class Engine:
         except BaseException as error:
             log.exception("the engine failed")
             self._stop(_End(f"the engine failed: {error}", "its log holds the details; start it again"))
+            for item in self._inbox:
+                if isinstance(item, Future):
+                    item.set_exception(BackendError(f"the engine failed: {error}"))
 
     def _take_in(self) -> bool:
         """Wait for work, and do what the inbox asks. False when the engine is to end."""
@@ -175,9 +199,21 @@ class Engine:
             item = self._inbox.popleft()
             if isinstance(item, Sequence):
                 self.core.enqueue(item)
+            elif isinstance(item, Future):
+                self._refresh(item)
             else:
                 self.core.cancel(item)
         return self._end is None
+
+    def _refresh(self, done: Future[None]) -> None:
+        try:
+            self.core.refresh()
+        except BaseException as error:
+            done.set_exception(error)
+            if not isinstance(error, InputError):
+                raise
+        else:
+            done.set_result(None)
 
     def _hand_out(self, outs: list[Out]) -> None:
         """Give every reader its tokens, waking each event loop once."""

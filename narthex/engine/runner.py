@@ -26,6 +26,11 @@ class Runner:
         self._is_fixed = is_fixed
         self._rows: KeptRows = {}  # of the last step
 
+    def take(self, decoder: Decoder) -> None:
+        """Go on with another decoder, of the same model with other weights: what is kept of pictures goes, too."""
+        self.decoder, self._rows = decoder, {}
+        self._features.clear()
+
     @torch.inference_mode()
     def step(self, works: list[Work]) -> Tensor:
         """Compute the works' pending tokens and keep their keys and values. Works of one token come first.

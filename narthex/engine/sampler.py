@@ -27,7 +27,10 @@ class Undrawable(NamedTuple):
 
 
 def draw(logits_RV: Tensor, sequences: list[Sequence]) -> list[Drawn | Undrawable]:
-    """One token per row, by each sequence's own sampling, grammar and dice. Never raises for what a row holds."""
+    """One token per row, by each sequence's own sampling, grammar and dice. Never raises for what a row holds.
+
+    Log-probabilities are those before grammar, temperature and cuts.
+    """
     best_values, best = (x.tolist() for x in logits_RV.max(-1))
     drawn: list[Drawn | Undrawable] = [Drawn(token) for token in best]
     diced: list[int] = []
@@ -42,14 +45,33 @@ def draw(logits_RV: Tensor, sequences: list[Sequence]) -> list[Drawn | Undrawabl
         rows_RV = logits_RV if len(diced) == len(drawn) else logits_RV[diced]
         for row, token in zip(diced, throw(rows_RV.cpu(), [sequences[row] for row in diced]), strict=True):
             drawn[row] = Drawn(token)
-    return drawn
+    return _with_logprobs(drawn, logits_RV, sequences)
 
 
 def _is_plain(sequence: Sequence) -> bool:
-    """Nothing touches the scores and nobody asks for them: such rows are drawn together."""
+    """Nothing touches the scores, and nobody asks for others than the drawn one's: such rows are drawn together."""
     sampling = sequence.request.sampling
     is_free = sequence.matcher is None or sequence.is_thinking
-    return is_free and sampling.top_logprobs is None and not sampling.changes_scores
+    return is_free and not sampling.top_logprobs and not sampling.changes_scores
+
+
+def _with_logprobs(
+    drawn: list[Drawn | Undrawable], logits_RV: Tensor, sequences: list[Sequence]
+) -> list[Drawn | Undrawable]:
+    """Add the log-probability of what was drawn together, for those who asked."""
+    wanted = [
+        (row, one.id)
+        for row, (one, sequence) in enumerate(zip(drawn, sequences, strict=True))
+        if isinstance(one, Drawn) and one.logprob is None and sequence.request.sampling.top_logprobs is not None
+    ]
+    if not wanted:
+        return drawn
+    rows, ids = zip(*wanted, strict=True)
+    logs_RV = logits_RV[list(rows)].float().log_softmax(-1)
+    logs = logs_RV.gather(1, torch.tensor(ids, device=logs_RV.device)[:, None])[:, 0].tolist()
+    for row, token, log in zip(rows, ids, logs, strict=True):
+        drawn[row] = Drawn(token, log)
+    return drawn
 
 
 def draw_one(logits_V: Tensor, sequence: Sequence) -> Drawn | Undrawable:
