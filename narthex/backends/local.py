@@ -17,6 +17,7 @@ import torch
 
 from narthex.backends.base import TurnDelta, TurnEnd, TurnRequest, TurnUsage
 from narthex.backends.confidence import Confidence
+from narthex.backends.inside import Inside, look_inside
 from narthex.backends.watch import Interrupted, Watch
 from narthex.base.devices import pick_device
 from narthex.base.errors import ContextOverflowError, InputError, WeightsError
@@ -114,6 +115,13 @@ class LocalBackend:
     def refresh(self) -> None:
         """Take the model's weights as they are now, after they were changed in place. Raises: as `Engine.refresh`."""
         self.engine.refresh()
+
+    def inside(self, request: TurnRequest) -> Inside:
+        """What went on in the model while it gave the request's last message. For a thread. Raises: InputError."""
+        return look_inside(
+            self.model, self.chat, request.messages, tools=request.tools, thinking=request.thinking,
+            load_image=request.load_image,
+        )  # fmt: skip
 
     def close(self) -> None:
         """Stop the engine's thread; turns that are still open fail."""

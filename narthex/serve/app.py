@@ -18,6 +18,7 @@ from narthex.base.paths import narthex_home
 from narthex.serve.account import make_account_router
 from narthex.serve.errors import ApiError
 from narthex.serve.gate import Admit, Doorkeeper, Gate
+from narthex.serve.page import make_page_router
 from narthex.serve.routes import BODIES, make_router
 from narthex.serve.service import Service
 from narthex.store import Store
@@ -56,6 +57,7 @@ def create_app(
     app = FastAPI(title="Narthex", version=__version__, docs_url=None, redoc_url=None, lifespan=life)
     app.include_router(make_router(service))
     app.include_router(make_account_router(service))
+    app.include_router(make_page_router())
     app.add_exception_handler(HTTPException, _told)
     app.add_middleware(Gate, admit=admit or Doorkeeper(service), tell=service.watch.quota_headers)
     app.openapi = lambda: _describe(app)  # type: ignore[method-assign]

@@ -177,6 +177,12 @@ class Conversations:
         """All turns in order, the unanswered ones too. Raises: InputError for what a newer Narthex wrote."""
         return self._turns(schema.turns.c.conversation_id == conversation_id)
 
+    def home_of(self, run_id: str) -> str | None:
+        """The id of the conversation that a run is a turn of; None where it is in none."""
+        query = select(schema.turns.c.conversation_id).where(schema.turns.c.run_id == run_id)
+        with told_as_store_error("read the conversation", hint=_HINT), self._engine.connect() as connection:
+            return connection.scalar(query)
+
     def turn_of(self, run_id: str) -> Turn | None:
         """The turn that a run answers, if it answers one."""
         return next(iter(self._turns(schema.turns.c.run_id == run_id)), None)

@@ -1,0 +1,102 @@
+// Where it looked: boxes on the pictures of the question. A box, its crop and its thought light up together.
+
+import { createContext, useContext, useMemo, useState, type ReactElement, type ReactNode } from "react";
+
+import type { ImagePart } from "../data/events";
+import type { Box, Look } from "../data/run";
+import { useSay } from "../words";
+import { Picture } from "./picture";
+
+interface Hot {
+  keys: readonly string[];
+  show: (keys: readonly string[]) => void;
+}
+const HotLooks = createContext<Hot>({ keys: [], show: () => undefined });
+
+export function HotScope({ children }: { children: ReactNode }): ReactElement {
+  const [keys, show] = useState<readonly string[]>([]);
+  const value = useMemo(() => ({ keys, show }), [keys]);
+  return <HotLooks.Provider value={value}>{children}</HotLooks.Provider>;
+}
+
+/** What makes a part of the page light up its looks, and be lit up by them. */
+export function useHot(keys: readonly string[]): { isHot: boolean; handlers: Record<string, () => void> } {
+  const hot = useContext(HotLooks);
+  const on = () => hot.show(keys);
+  const off = () => hot.show([]);
+  return {
+    isHot: keys.some((key) => hot.keys.includes(key)),
+    handlers: { onMouseEnter: on, onMouseLeave: off, onFocus: on, onBlur: off },
+  };
+}
+
+interface Place {
+  box: Box;
+  looks: Look[];
+}
+
+/** Looks at the same place are one box. */
+function placesOf(looks: readonly Look[]): Place[] {
+  const found = new Map<string, Place>();
+  for (const look of looks) {
+    const name = look.box.map(Math.round).join();
+    const place = found.get(name) ?? { box: look.box, looks: [] };
+    place.looks.push(look);
+    found.set(name, place);
+  }
+  // Small boxes last, so that they lie on top and can be pointed at.
+  const size = (box: Box) => (box[2] - box[0]) * (box[3] - box[1]);
+  return [...found.values()].sort((one, other) => size(other.box) - size(one.box));
+}
+
+export function Looks({ pictures, looks, isCrowd }: {
+  pictures: readonly ImagePart[];
+  looks: readonly Look[];
+  isCrowd: boolean;
+}): ReactElement {
+  const say = useSay();
+  const shown = pictures.map((part, index) => ({ part, index })).filter(({ index }) => looks.some((look) => look.picture === index));
+  return (
+    <figure className="looks" aria-label={say("lookedWhere")}>
+      {shown.map(({ part, index }) => (
+        <div className="looks-picture" key={index}>
+          <Picture part={part} alt={say("pictureAsked", { n: index + 1 })} />
+          {placesOf(looks.filter((look) => look.picture === index)).map((place) => (
+            <PlaceBox key={place.box.join()} place={place} isCrowd={isCrowd} />
+          ))}
+        </div>
+      ))}
+      <figcaption>{say("lookedWhere")}</figcaption>
+    </figure>
+  );
+}
+
+function PlaceBox({ place, isCrowd }: { place: Place; isCrowd: boolean }): ReactElement {
+  const say = useSay();
+  const { isHot, handlers } = useHot(place.looks.map((look) => look.key));
+  const numbers = [...new Set(place.looks.map((look) => (isCrowd ? look.agent.number : look.number)))];
+  const [left, top, right, bottom] = place.box;
+  const label = place.looks
+    .map((look) => (isCrowd ? say("lookOf", { n: look.number, agent: look.agent.number }) : say("look", { n: look.number })))
+    .join(", ");
+  return (
+    <button
+      type="button" className={`place${isHot ? " hot" : ""}${top < 80 ? " low" : ""}`} aria-label={label} {...handlers}
+      style={{ left: `${left / 10}%`, top: `${top / 10}%`, width: `${(right - left) / 10}%`, height: `${(bottom - top) / 10}%` }}
+    >
+      <span className="place-number" aria-hidden="true">{ranges(numbers)}</span>
+    </button>
+  );
+}
+
+/** 1, 2, 3, 5 as "1–3, 5". */
+function ranges(numbers: readonly number[]): string {
+  const sorted = [...numbers].sort((one, other) => one - other);
+  const found: [number, number][] = [];
+  for (const number of sorted) {
+    const last = found.at(-1);
+    if (last && last[1] === number - 1) last[1] = number;
+    else found.push([number, number]);
+  }
+  return found.map(([from, to]) => (from === to ? `${from}` : to === from + 1 ? `${from}, ${to}` : `${from}–${to}`)).join(", ");
+}
