@@ -17,8 +17,9 @@ from narthex.base.errors import BackendError, ConfigError, InputError
 from narthex.chat import ToolCall
 from narthex.evals import evaluate, get_task, task_names
 from narthex.evals.task import MAIN_WORLDS
-from narthex.evals.worlds import Item, Look, get_world
+from narthex.evals.worlds import Call, Item, Look, get_world
 from narthex.evals.worlds.edge import DECLINE, NEED_PICTURE
+from narthex.tools.sandbox import sandbox_problem
 
 SEED, LIMIT = 5, 12
 
@@ -97,6 +98,25 @@ def test_records_say_what_happened() -> None:
         assert record.tokens == len(words) + len(item.answer.split()) and record.thought_tokens == len(words)
         boxes = [list(step.box) for step in item.trace if isinstance(step, Look)]
         assert [call["box"] for call in record.calls] == boxes and record.looks == len(boxes)
+
+
+@pytest.mark.skipif(sandbox_problem() is not None, reason="no code can be run here")
+def test_a_world_that_reckons_with_python_has_it() -> None:
+    known, results = Known("worlds.words"), []
+
+    def script(request: TurnRequest) -> Said:
+        item = known.item(request)
+        step = item.trace[(len(request.messages) - 1) // 2]
+        if request.messages[-1].role == "tool":
+            results.append((request.messages[-1].text, [one.result for one in item.trace if isinstance(one, Call)]))
+        if isinstance(step, Call):
+            call = ToolCall(id=f"c{len(request.messages)}", name=step.name, arguments=dict(step.arguments))
+            return Said(thought=step.thought, calls=(call,))
+        return Said(thought=step.thought, text=item.answer)
+
+    report = run(script, task="worlds.words")
+    assert report.to_json()["modes"]["thinking"]["accuracy"] == 1
+    assert results and all(told in wanted for told, wanted in results)
 
 
 def test_a_model_that_is_always_wrong() -> None:
