@@ -71,6 +71,13 @@ class Report:
         """The report for a terminal: plain text, no wider than 100 columns unless a name is very long."""
         return table(self.to_json())
 
+    def page(self) -> str:
+        """The report as one self-contained HTML page, with examples whose pictures are drawn again."""
+        from narthex.evals.page import report_page
+        from narthex.evals.page.examples import examples_of
+
+        return report_page(self.to_json(), examples_of(self))
+
     def write_items(self, path: Path | str) -> None:
         """Write the records as JSON lines, one per item and mode.
 
@@ -79,6 +86,18 @@ class Report:
         # A lone surrogate, which a model can write, has no UTF-8; Python's escape for it is JSON's, too.
         lines = (json.dumps(asdict(record), ensure_ascii=False, allow_nan=False) + "\n" for record in self.items)
         write_text(path, "".join(lines))
+
+
+def check_writable(path: Path) -> None:
+    """Refuse a path that no file can be written to, before an evaluation of an hour ends there.
+
+    Raises: InputError.
+    """
+    hint = "name a file in a folder that is there"
+    if path.is_dir():
+        raise InputError(f"{path} is a folder", hint=hint)
+    if not path.parent.is_dir():
+        raise InputError(f"cannot write {path}: there is no folder {path.parent}", hint=hint)
 
 
 def write_text(path: Path | str, text: str) -> None:

@@ -69,7 +69,7 @@ def _world_table(found: dict[str, Any]) -> str:
     worlds = found["by_world"]
     if len(worlds) < 2:
         return ""
-    arms = list(arms_of(found))
+    arms = list(found["modes"])
     guessed = found.get("guessing", {}).get("by_world", {})
     rows = [["world", "n", *arms, "guessing"]]
     for world, told in worlds.items():
@@ -82,7 +82,7 @@ def _world_table(found: dict[str, Any]) -> str:
 
 
 def _difficulty_table(found: dict[str, Any]) -> str:
-    arms = arms_of(found)
+    arms = found["modes"]
     names = list(dict.fromkeys(name for told in arms.values() for name in told["by_difficulty"]))
     if len(names) < 2:
         return ""
@@ -98,7 +98,7 @@ def _difficulty_table(found: dict[str, Any]) -> str:
 
 def _kind_table(found: dict[str, Any]) -> str:
     """Kinds as rows, modes as columns, with their worlds where there are several; left out where there is one only."""
-    arms = arms_of(found)
+    arms = found["modes"]
     grouping = "by_kind" if len(found["by_world"]) < 2 else "by_world_kind"
     kinds = sorted({kind for told in arms.values() for kind in told[grouping]})
     if len(kinds) < 2:
@@ -115,7 +115,7 @@ def _heldout_table(found: dict[str, Any]) -> str:
     """What held-out drawings and wordings cost in points, in all and by world."""
     if "heldout" not in found:
         return ""
-    arms = list(arms_of(found))
+    arms = list(found["modes"])
     rows = [["points against the plain worlds", *arms]]
     for variant, told in found["heldout"].items():
         rows.append([f"all {variant}", *(points(told[arm]) for arm in arms)])
