@@ -30,7 +30,10 @@ class _Step:
 
 
 def reply_of(events: Iterable[Event]) -> tuple[Message, ...]:
-    """The messages that come after the question; the last one is the answer. Nothing if the run did not finish."""
+    """The messages that come after the question; the last one is the answer, or the calls that the caller is to run.
+
+    Nothing if the run did not finish.
+    """
     steps, is_crowd = [_Step()], False
     for event in events:
         match event.type:
@@ -49,7 +52,7 @@ def reply_of(events: Iterable[Event]) -> tuple[Message, ...]:
             case "run_finished":
                 before = [] if is_crowd else [message for step in steps for message in step.messages()]
                 said = (TextPart(text=event.answer),) if event.answer else ()
-                return (*before, Message(role="assistant", parts=said))
+                return (*before, Message(role="assistant", parts=said, calls=event.calls))
     return ()
 
 

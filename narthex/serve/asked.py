@@ -16,6 +16,7 @@ from narthex.serve.bodies import Wire, warning_of_unknown
 from narthex.serve.callers import Caller
 from narthex.serve.errors import CONTEXT_CODE, ApiError
 from narthex.serve.messages import Reader, read_tools
+from narthex.serve.replies import Showing
 from narthex.serve.runs import RunBlobs
 from narthex.serve.service import Service
 from narthex.serve.thinking import How, choose, split_model
@@ -31,8 +32,7 @@ MAX_CHARS_PER_TOKEN = 32
 class Asked:
     """One question as a run takes it. `model` is the name it was asked under; `warnings` are for a header.
 
-    `tools` are the run's own. `holds_back`: what the model says may turn out to be withdrawn, so nobody is to see it
-    before its turn is over.
+    `tools` are the run's own.
     """
 
     model: str
@@ -57,9 +57,9 @@ class Asked:
     folder: Path | None = None
 
     @property
-    def holds_back(self) -> bool:
+    def showing(self) -> Showing:
         has_form = self.answer_schema is not None and bool(self.caller_tools)
-        return bool(self.tools) or has_form
+        return Showing(self.mode, bool(self.tools) or has_form, self.most_calls)
 
 
 class Way(NamedTuple):
@@ -95,7 +95,7 @@ def understand(body: ChatBody, service: Service, caller: Caller) -> Asked:
     caller_tools = read_tools(body.tools or ())
     if any(entry.function.strict for entry in body.tools or ()):
         warnings.append("ignored: 'tools[].function.strict'")
-    if not _may_call(body.tool_choice):
+    if not may_call(body.tool_choice):
         caller_tools = ()
     _check_length(body, backend)
     blobs = RunBlobs()
@@ -105,7 +105,7 @@ def understand(body: ChatBody, service: Service, caller: Caller) -> Asked:
     return Asked(
         model=body.model, backend=backend, conversation=conversation, mode=mode, budget=budget, blobs=blobs,
         tools=service.tools_for(caller, own), caller_tools=caller_tools,
-        answer_schema=_answer_schema(body.response_format), temperature=body.temperature or 0.0,
+        answer_schema=answer_schema_of(body.response_format), temperature=body.temperature or 0.0,
         top_p=1.0 if body.top_p is None else body.top_p, seed=body.seed,
         stops=(stop,) if isinstance(stop, str) else tuple(stop), is_streamed=bool(body.stream),
         wants_usage=bool(body.stream_options and body.stream_options.include_usage),
@@ -138,8 +138,8 @@ def _answer_tokens(body: ChatBody) -> int | None:
     return one if one is not None else other
 
 
-def _may_call(choice: Any) -> bool:
-    """Raises: ApiError for a choice that cannot be kept."""
+def may_call(choice: Any) -> bool:
+    """Whether calls are allowed. Raises: ApiError for a choice that cannot be kept."""
     if choice in (None, "auto", "none"):
         return choice != "none"
     raise ApiError(
@@ -147,7 +147,8 @@ def _may_call(choice: Any) -> bool:
     )
 
 
-def _answer_schema(wanted: ResponseFormat | None) -> Mapping[str, Any] | None:
+def answer_schema_of(wanted: ResponseFormat | None) -> Mapping[str, Any] | None:
+    """The JSON schema that an answer is to have; None where it may be any text. Raises: ApiError."""
     if wanted is None or wanted.type == "text":
         return None
     if wanted.type == "json_object":

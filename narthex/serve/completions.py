@@ -38,7 +38,7 @@ class Completion(Response):
         self._service, self._asked, self._caller = service, asked, caller
         self._run_id = uuid.uuid4().hex
         self._line = Line(asked.backend, asked.stops)
-        self._reply = Reply(asked)
+        self._reply = Reply(asked.showing)
         self._created = int(time.time())
         self._has_begun = False  # the stream: from then on an error is a part of it
 
@@ -97,7 +97,7 @@ class Completion(Response):
         reply.num_withdrawn = 0
         return {
             **self._head("chat.completion"), "choices": [choice], "usage": usage_of(reply.end.ledger),
-            "narthex": own_field(self._asked, reply, self._run_id),
+            "narthex": own_field(self._asked.mode, reply, self._run_id, is_kept=self._asked.is_kept),
         }  # fmt: skip
 
     # As a stream.
@@ -147,7 +147,7 @@ class Completion(Response):
             self._chunk({"tool_calls": [{"index": index, **written_call(call)}]})
             for index, call in enumerate(reply.calls)
         ]
-        own = {"narthex": own_field(self._asked, reply, self._run_id)}
+        own = {"narthex": own_field(self._asked.mode, reply, self._run_id, is_kept=self._asked.is_kept)}
         last = self._chunk({}, finish_reason=reply.finish_reason)
         if not self._asked.wants_usage:
             return [*chunks, {**last, **own}]

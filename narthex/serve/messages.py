@@ -6,7 +6,7 @@ import base64
 import binascii
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from pydantic import ValidationError
@@ -31,17 +31,22 @@ class Reader:
         self._gallery = gallery
         self._num_pictures = self._num_pixels = 0
 
-    def conversation(self, messages: Sequence[ChatMessage]) -> Conversation:
-        """Raises: ApiError that names the message at fault."""
+    def conversation(
+        self, messages: Sequence[ChatMessage], *, places: Sequence[str] | None = None, calls_before: Iterable[str] = ()
+    ) -> Conversation:
+        """What they say. `calls_before`: ids of calls that were made before the first of them, and may be answered.
+
+        Raises: ApiError that names the message at fault, by its place in the body.
+        """
         read: list[Message] = []
-        known_calls: set[str] = set()
+        known_calls = set(calls_before)
         last_user = max((place for place, each in enumerate(messages) if each.role == "user"), default=-1)
         for place, message in enumerate(messages):
-            where = f"messages[{place}]"
+            where = places[place] if places is not None else f"messages[{place}]"
             # Thought is kept within a run: what stands before the last question was thought in others.
             read.append(self._message(message, where, known_calls, keeps_thought=place > last_user))
             known_calls |= {call.id for call in read[-1].calls}
-        _check_question(read)
+        _check_question(read, "messages" if places is None else "input")
         return Conversation(messages=tuple(read))
 
     def _message(self, said: ChatMessage, where: str, known_calls: set[str], *, keeps_thought: bool) -> Message:
@@ -142,13 +147,13 @@ def _call(call: MessageCall, where: str) -> ToolCall:
         raise ApiError(f"'{param}' is no JSON object", param=param, code="invalid_value") from None
 
 
-def _check_question(messages: Sequence[Message]) -> None:
+def _check_question(messages: Sequence[Message], param: str) -> None:
     """Raises: ApiError where nobody asks anything."""
     last = messages[-1]
     if last.role not in ("user", "tool"):
         raise ApiError(
-            f"the last message is of the role '{last.role}', so there is no question to answer", param="messages",
+            f"the last message is of the role '{last.role}', so there is no question to answer", param=param,
             code="invalid_value", hint="end with a user's message, or with a tool's result",
         )  # fmt: skip
     if last.role == "user" and not last.text.strip():
-        raise ApiError("the last message asks nothing", param="messages", code="invalid_value", hint="add some text")
+        raise ApiError("the last message asks nothing", param=param, code="invalid_value", hint="add some text")

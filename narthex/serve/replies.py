@@ -5,13 +5,22 @@ from __future__ import annotations
 import json
 from typing import Any, Literal, NamedTuple
 
-from narthex.chat import Agreement, Event, Ledger, RunFinished, ToolCall
-from narthex.serve.asked import Asked
+from narthex.chat import Agreement, Event, Ledger, Mode, RunFinished, ToolCall
 
 MAX_ANSWER_CHARS = 80  # of an agent's answer, in a line of progress
 MAX_SHOWN_ANSWERS = 4  # in a line about agreement
 # Cancelled is a reply that broke off; to a client that is one that is not complete.
 _REASONS = {"stop": "stop", "length": "length", "tool_calls": "tool_calls", "cancelled": "length"}
+
+
+class Showing(NamedTuple):
+    """How a run is shown. `holds_back`: what the model says may turn out to be withdrawn, so nobody is to see it before
+    its turn is over. So many calls of the caller's tools come out at most.
+    """
+
+    mode: Mode
+    holds_back: bool
+    most_calls: int | None
 
 
 class Piece(NamedTuple):
@@ -24,15 +33,15 @@ class Piece(NamedTuple):
 class Reply:
     """Feed it every event of a run; it says what of it may be shown at once.
 
-    Thought is the model's own, where one agent works; of several, lines say who does what. Text that may yet be
-    withdrawn is held until its turn is over (`Asked.holds_back`). Where text that has been shown is withdrawn all the
-    same, what follows begins after an empty line, and `num_withdrawn` counts the characters before it.
+    Thought is the model's own, where one agent works; of several, lines say who does what. Where text that has been
+    shown is withdrawn all the same, what follows begins after an empty line, and `num_withdrawn` counts the characters
+    before it.
     """
 
-    def __init__(self, asked: Asked) -> None:
-        self._asked = asked
-        self._is_crowd = asked.mode == "contemplating"
-        self._holds_back = asked.holds_back
+    def __init__(self, showing: Showing) -> None:
+        self._most_calls = showing.most_calls
+        self._is_crowd = showing.mode == "contemplating"
+        self._holds_back = showing.holds_back
         self._turn_ended = False  # since thought was last shown
         self._reasoning: list[str] = []
         self._shown = ""  # of the answer, since it last began
@@ -46,7 +55,7 @@ class Reply:
     @property
     def calls(self) -> tuple[ToolCall, ...]:
         """The caller's to run."""
-        return self.end.calls[: self._asked.most_calls] if self.end else ()
+        return self.end.calls[: self._most_calls] if self.end else ()
 
     @property
     def finish_reason(self) -> str:
@@ -141,12 +150,12 @@ def usage_of(ledger: Ledger) -> dict[str, Any]:
     }
 
 
-def own_field(asked: Asked, reply: Reply, run_id: str) -> dict[str, Any]:
+def own_field(mode: Mode, reply: Reply, run_id: str, *, is_kept: bool) -> dict[str, Any]:
     """What is ours alone: the field `narthex` of the last object."""
     if reply.end is None:
         raise RuntimeError("a run that has not ended has no ledger")
     told: dict[str, Any] = {
-        "run_id": run_id, "mode": asked.mode, "kept": asked.is_kept, "finish_reason": reply.end.finish_reason,
+        "run_id": run_id, "mode": mode, "kept": is_kept, "finish_reason": reply.end.finish_reason,
         "ledger": reply.end.ledger.model_dump(mode="json"),
     }  # fmt: skip
     if reply.num_withdrawn:

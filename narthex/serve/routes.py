@@ -9,7 +9,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import JSONResponse, Response
 
 from narthex import __version__
-from narthex.serve import conversations, inside
+from narthex.serve import conversations, inside, responses
 from narthex.serve.asked import understand
 from narthex.serve.bodies import check_body, read_body, warning_of_unknown
 from narthex.serve.catalogue import get_model, list_models
@@ -18,6 +18,7 @@ from narthex.serve.conversations import make_conversation_router
 from narthex.serve.files import make_file_router
 from narthex.serve.gate import caller_of
 from narthex.serve.inside import make_inside_router
+from narthex.serve.responses import make_response_router
 from narthex.serve.run_routes import make_run_router
 from narthex.serve.service import Service
 from narthex.serve.streams import warning_header
@@ -31,6 +32,7 @@ BODIES = {
     ("post", "/v1/chat/completions"): ChatBody,
     ("post", "/tokenize"): TokenizeBody,
     **conversations.BODIES,
+    **responses.BODIES,
     **inside.BODIES,
 }
 
@@ -87,6 +89,7 @@ def make_router(service: Service) -> APIRouter:
         return JSONResponse({"version": __version__})
 
     router.include_router(make_conversation_router(service, decoding))
+    router.include_router(make_response_router(service, decoding))
     router.include_router(make_run_router(service))
     router.include_router(make_file_router(service, decoding))
     router.include_router(make_inside_router(service))

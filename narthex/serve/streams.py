@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncGenerator, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import aclosing, suppress
 from typing import Any
 
 from starlette.responses import Response
@@ -56,6 +56,26 @@ class EventStream(Response):
         if not self._has_begun:
             await start(send, "text/event-stream", self._warnings)
         await send_body(send, b"", is_last=True)
+
+
+class Eventual(Response):
+    """One JSON object that takes a while; `work` is cancelled when the client leaves."""
+
+    def __init__(self, service: Service, work: Callable[[], Awaitable[Any]], warnings: Sequence[str] = ()) -> None:
+        super().__init__()
+        self._service, self._work, self._warnings = service, work, warnings
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        with suppress(ClientLeft):
+            await unless_left(receive, self._send(send), self._service)
+
+    async def _send(self, send: Send) -> None:
+        try:
+            document = await self._work()
+        except NarthexError as error:
+            raise as_api_error(error) from None
+        await start(send, "application/json", self._warnings)
+        await send_body(send, written(document), is_last=True)
 
 
 async def start(send: Send, media_type: str, warnings: Sequence[str]) -> None:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import Engine, insert, select
+from sqlalchemy import Engine, insert, select, update
 
 from narthex.chat import Message
 from narthex.store import schema
@@ -47,6 +47,15 @@ class Responses:
         }  # fmt: skip
         with told_as_store_error("write the response", hint=_HINT), self._engine.begin() as connection:
             connection.execute(insert(schema.responses).values(row))
+
+    def note(self, response_id: str, **more: Any) -> None:
+        """Add to what its `request` says. Nothing if it is gone. Raises: StoreError."""
+        table = schema.responses
+        with told_as_store_error("write the response", hint=_HINT), self._engine.begin() as connection:
+            text = connection.scalar(select(table.c.request).where(table.c.id == response_id))
+            if text is not None:
+                request = json.dumps({**json.loads(text), **more})
+                connection.execute(update(table).where(table.c.id == response_id).values(request=request))
 
     def record(self, response_id: str) -> ResponseRecord | None:
         """One response, or None if there is none of that id. Raises: InputError for what a newer Narthex wrote."""
