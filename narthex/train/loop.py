@@ -20,8 +20,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset
 
-from narthex.evals.worlds import get_world
-from narthex.evals.worlds.item import Answer, Look
 from narthex.model import ModelConfig, Transformer, VisionConfig
 from narthex.model.attention import Fresh
 from narthex.model.experts import balance_loss
@@ -29,6 +27,7 @@ from narthex.tokens import ChatFormat
 from narthex.train.curriculum import TASKS, Batch, Curriculum, batches
 from narthex.train.dense import ALIGNED, DenseHeads
 from narthex.train.examples import IGNORED
+from narthex.train.vocabulary import ROWS, moved, sources
 from narthex.weights import open_model
 
 _PLACES = "vision_model.positional_embedding_vlm"
@@ -272,9 +271,14 @@ class Trainer:
         return True
 
     def start_from(self, folder: Path, sample: int = 0) -> None:
-        """Begin at `sample` with the weights of a model folder, as committed; heads and optimiser begin afresh."""
+        """Begin at `sample` with the weights of a model folder, as committed; heads and optimiser begin afresh.
+
+        Where its vocabulary is another than the stage's, what it knows of a token goes with the token.
+        """
         self.sample = sample
         weights = open_model(folder, dtype=torch.float32).model.state_dict()
+        found = sources(ChatFormat.open(folder), self.chat)
+        weights |= {name: moved(weights[name], found) for name in ROWS}
         weights[_PLACES] = stretch_places(weights[_PLACES], self.vision.grid)
         self.model.load_state_dict(weights)
 
@@ -287,18 +291,3 @@ def stretch_places(places_PC: Tensor, grid: int) -> Tensor:
     square = places_PC[:-1].T.reshape(1, -1, side, side)
     stretched = F.interpolate(square, size=(grid, grid), mode="bicubic", align_corners=False)
     return torch.cat([stretched.flatten(2)[0].T, places_PC[-1:]])
-
-
-def tokenizer_texts(seed: int, num_items: int) -> Iterator[str]:
-    """What the tokenizer is trained on: the questions and replies of the worlds, as the template writes them."""
-    panels, edge = get_world("panels"), get_world("edge")
-    for index in range(num_items):
-        for item in (panels.item(seed, index), edge.item(seed, index)):
-            yield item.question
-            for step in item.trace:
-                yield step.thought
-                if isinstance(step, Look):
-                    yield json.dumps({"name": "zoom", "parameters": {"box": list(step.box)}})
-                elif isinstance(step, Answer):
-                    yield step.text
-    yield from ("system", "user", "assistant", "ipython", "\n\n", "Tools:\nzoom(box, image)", "Read.") * 50

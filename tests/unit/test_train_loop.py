@@ -12,9 +12,11 @@ import torch
 
 from narthex.model import Transformer, count_parameters, generate
 from narthex.tokens import ChatFormat, train_tokenizer, write_nano_folder
+from narthex.train.corpus import tokenizer_texts
 from narthex.train.curriculum import Curriculum, batches
-from narthex.train.loop import Settings, Trainer, stretch_places, tokenizer_texts
+from narthex.train.loop import Settings, Trainer, stretch_places
 from narthex.train.nano import export, nano_config
+from narthex.train.vocabulary import moved, sources
 from narthex.weights import open_model
 
 READ_ONLY = Curriculum(0, 0, mix_weights=(1.0, 0.0, 0.0, 0.0, 0.0))
@@ -204,3 +206,22 @@ def test_learned_positions_stretch_to_a_finer_grid():
     rows = finer[:-1].reshape(8, 8)
     assert torch.allclose(rows, rows[0].expand(8, 8), atol=1e-5)
     assert (rows[0].diff() > 0).all() and abs(rows.mean() - ramp.mean()) < 1e-4
+
+
+def test_what_is_known_of_a_token_goes_with_it_to_another_vocabulary(chat_folder, tmp_path):
+    texts = ["gauge gauge gauge", "Прибор Прибор", "表 表 表"] * 20
+    write_nano_folder(tmp_path, train_tokenizer(texts, vocab_size=320), tile_size=32, patch_size=8)
+    old, new = ChatFormat.open(chat_folder), ChatFormat.open(tmp_path)
+    found = sources(old, new)
+    assert len(found) == new.tokenizer.vocab_size and all(found)
+    for id_, ids in enumerate(found):
+        name = new.tokenizer.name(id_)
+        if name is not None:
+            assert [old.tokenizer.name(other) for other in ids] == [name]
+        else:
+            assert old.tokenizer.decode_bytes(ids) == new.tokenizer.decode_bytes([id_])
+    whole = next(id_ for id_ in range(len(found)) if new.tokenizer.decode_bytes([id_]) == "Прибор".encode())
+    rows = torch.randn(old.tokenizer.vocab_size, 3)
+    assert len(found[whole]) > 1, "the English vocabulary has no such word"
+    assert torch.allclose(moved(rows, found)[whole], rows[found[whole]].mean(0))
+    assert torch.equal(moved(rows, sources(old, old)), rows)
