@@ -150,7 +150,7 @@ def test_heldout_and_refusals_have_tables() -> None:
 def test_marks_of_the_curve_stand_where_the_numbers_are() -> None:
     told = [{"accuracy": a, "low": a - 0.1, "high": a + 0.1, "n": 9} for a in (0.2, 0.8)]
     points = [Point("instant", "Instant", 10, told[0]), Point("thinking", "Thinking", 100, told[1])]
-    drawn = cost_curve([points], [Point("all_agents", "all agents", 1000, told[1])], "tokens", 0.1)
+    drawn = cost_curve([points], [Point("all_agents", "all agents", 1000, told[1], is_hollow=True)], "tokens", 0.1)
     (x0, y0), (x1, y1), (x2, y2) = (
         (float(x), float(y)) for x, y in re.findall(r'<circle cx="([\d.]+)" cy="([\d.]+)"', drawn)
     )

@@ -279,3 +279,18 @@ def test_a_world_that_is_asked_twice_in_a_turn_gives_two_items() -> None:
     asked = [scope.item(3, i).question for i in range(0, 16, 2)]
     assert asked == [get_world("edge").item(3, i, split="test").question for i in range(8)]
     assert {"panels-unseen", "charts-matplotlib", "words-reworded", "routes"} <= set(get_task("worlds.heldout").worlds)
+
+
+def test_every_heldout_variant_is_asked_beside_its_plain_world() -> None:
+    backend = ScriptedBackend(lambda request: Said(text="yes"))
+    found = evaluate("worlds.heldout", ["instant"], limit=24, seed=2, backend=backend).to_json()
+    assert found["modes"]["instant"]["failed"] == 0 and set(found["heldout"]) == {"unseen", "reworded", "matplotlib"}
+    by_world = {variant: set(told["instant"]["by_world"]) for variant, told in found["heldout"].items()}
+    assert by_world["unseen"] == set(MAIN_WORLDS) and by_world["matplotlib"] == {"charts"}
+    assert by_world["reworded"] >= set(MAIN_WORLDS) - {"panels"}
+
+
+def test_sort_of_clevr_is_half_relational() -> None:
+    backend = ScriptedBackend(lambda request: Said(text="a circle"))
+    found = evaluate("worlds.clevr", ["instant"], limit=8, seed=2, backend=backend).to_json()["modes"]["instant"]
+    assert {kind: told["n"] for kind, told in found["by_kind"].items()} == {"relational": 4, "nonrelational": 4}

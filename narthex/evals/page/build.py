@@ -90,17 +90,24 @@ def _compute(reports: Sequence[tuple[str, dict[str, Any]]]) -> str:
     guess = reports[0][1].get("guessing", {}).get("accuracy")
     drawn = []
     for field, what in (("tokens_mean", "tokens a question"), ("flops_mean", "floating point operations a question")):
-        series = [_points(found["modes"], name, field) for name, found in reports]
-        apart = [point for name, found in reports for point in _points(found["baselines"], name, field)]
-        drawn.append(figures.cost_curve(series, apart, what, guess))
-    note = "Up and to the left is better. Hollow: baselines, the same compute spent more simply."
+        if len(reports) == 1:
+            found = reports[0][1]
+            series, apart = [_points(found["modes"], "", field)], _points(found["baselines"], "", field, is_hollow=True)
+        else:
+            pairs = enumerate(reports)
+            series = [_points(found["modes"], name, field, is_hollow=not place) for place, (name, found) in pairs]
+            apart = []
+        if all(series):
+            drawn.append(figures.cost_curve(series, apart, what, guess))
+    told = ("baselines, the same compute spent more simply", reports[0][0])[len(reports) > 1]
+    note = f"Up and to the left is better. Hollow: {told}."
     return _figure("What thinking buys", note, *drawn)
 
 
-def _points(arms: dict[str, Any], name: str, field: str) -> list[Point]:
+def _points(arms: dict[str, Any], name: str, field: str, *, is_hollow: bool = False) -> list[Point]:
     suffix = f", {name}" if name else ""
     return [
-        Point(arm, svg.name_of(arm) + suffix, told[field], told)
+        Point(arm, svg.name_of(arm) + suffix, told[field], told, is_hollow)
         for arm, told in arms.items()
         if told.get(field) and told["n"]
     ]

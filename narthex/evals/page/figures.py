@@ -22,6 +22,7 @@ class Point(NamedTuple):
     name: str
     cost: float
     told: dict[str, Any]
+    is_hollow: bool = False
 
 
 def legend(arms: Sequence[str], *, has_guess: bool) -> str:
@@ -99,7 +100,7 @@ def cost_curve(series: Sequence[Sequence[Point]], apart: Sequence[Point], what: 
     labels = _spread([(place(point), point) for point in marks], whiskers, (left, top, width, top + tall))
     for point, (x, *bounds) in zip(marks, whiskers, strict=True):
         y = place(point)[1]
-        css = "dot" if point.arm in svg.MODES else "ring"
+        css = "ring" if point.is_hollow else "dot"
         parts.append(f'<g class="{svg.css_class(point.arm)}">{svg.line(x, bounds[0], x, bounds[1], "whisker")}')
         parts.append(svg.dot(x, y, 6.5 if css == "dot" else 5.5, css) + "</g>")
     return svg.drawing(width, height, [*parts, *labels], f"right answers against {what}")

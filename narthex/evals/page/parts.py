@@ -46,7 +46,7 @@ def headline(found: dict[str, Any]) -> str:
     for arm, told in arms_of(found).items():
         prints = told["by_print"]
         cells = [
-            f"{told['low'] * 100:.1f} to {told['high'] * 100:.1f}",
+            f"{100 * told['low']:.1f} to {100 * told['high']:.1f}",
             percent(prints.get("legible", {}).get("accuracy")), percent(prints.get("fine", {}).get("accuracy")),
             f"{told['tokens_mean']:.0f}", f"{told['looks_mean']:.2f}", f"{told['tool_calls_mean']:.2f}",
             f"{told['agents_mean']:.1f}", f"{told['seconds_mean']:.2f}", f"{told['critical_path_s_mean']:.2f} s",
@@ -116,17 +116,14 @@ def side_by_side(told: dict[str, Any], names: tuple[str, str]) -> str:
     """Both reports' modes and baselines, with what changed. told: what `comparison` says."""
     rows = []
     for arm, entry in told["arms"].items():
-        one, two = entry["one"], entry["two"]
-        change = entry["tokens_change"]
+        one, two, change = entry["one"], entry["two"], entry["tokens_change"]
+        spent = "" if change is None else f" ({100 * change:+.0f} %)"
         cells = [
-            percent(one["accuracy"]), interval(one), percent(two["accuracy"]), interval(two), points(entry),
-            f"{one['tokens_mean']:.0f}", f"{two['tokens_mean']:.0f}",
-            "-" if change is None else f"{100 * change:+.0f} %", f"{one['looks_mean']:.2f}", f"{two['looks_mean']:.2f}",
+            _short(one), _short(two), points(entry), f"{one['tokens_mean']:.0f} to {two['tokens_mean']:.0f}{spent}",
+            f"{one['looks_mean']:.2f} to {two['looks_mean']:.2f}",
         ]  # fmt: skip
         rows.append(_row(svg.name_of(arm), cells))
-    shares = [names[0], "95 % interval", names[1], "95 % interval", "points"]
-    head = ["", *shares, "tokens", "tokens", "change", "looks", "looks"]
-    return _table(head, rows)
+    return _table(["", *names, "points", "tokens", "looks"], rows)
 
 
 def caution(one: dict[str, Any], two: dict[str, Any], told: dict[str, Any]) -> str:
@@ -180,6 +177,10 @@ def _step(lower: dict[str, Any], upper: dict[str, Any], below: str, above: str) 
     if upper["high"] < lower["low"]:
         return f"{above}'s interval lies below {below}'s: it does not pay here."
     return f"{above} and {below} cannot be told apart on so many questions."
+
+
+def _short(told: dict[str, Any]) -> str:
+    return f"{percent(told['accuracy'])} ({100 * told['low']:.1f} to {100 * told['high']:.1f})"
 
 
 def _whole(told: dict[str, Any]) -> str:
