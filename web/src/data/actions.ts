@@ -103,7 +103,13 @@ async function open(id: string): Promise<void> {
 async function reload(id: string): Promise<void> {
   const found = await api.conversation(id);
   if (get().openId !== id) return;
-  set({ turns: found.turns, title: found.title });
+  // Turns that are as they were stay the same objects, and are not drawn anew.
+  const known = new Map(get().turns.map((turn) => [turn.id, turn]));
+  const turns = found.turns.map((turn) => {
+    const old = known.get(turn.id);
+    return old && old.status === turn.status && (old.replied === null) === (turn.replied === null) ? old : turn;
+  });
+  set({ turns, title: found.title });
   for (const turn of found.turns) if (turn.status === "running") void watch(turn.run_id);
 }
 
@@ -176,15 +182,19 @@ export function choose(turn: Turn): void {
 export async function ask(text: string, files: string[], parent: string | null): Promise<void> {
   const { mode, effort, model, tools, me } = get();
   let id = get().openId;
+  let isNew = false;
   set({ sending: { text, conversation: id }, trouble: null });
   try {
-    const isNew = id === null;
-    id ??= (await api.newConversation()).id;
+    if (id === null) {
+      id = (await api.newConversation()).id;
+      isNew = true;
+    }
     const asked = await api.ask(id, {
       text, files, parent, mode, ...(mode !== "instant" && effort ? { effort } : {}),
       ...(model && me && me.models.length > 1 ? { model } : {}), ...(tools ? { tools } : {}),
     });
     if (isNew) {
+      isNew = false;
       set({ openId: id, turns: [], chosen: {}, title: "" });
       history.replaceState(null, "", `#/c/${encodeURIComponent(id)}`);
     }
@@ -195,6 +205,7 @@ export async function ask(text: string, files: string[], parent: string | null):
     void refreshList();
   } catch (error) {
     tell(error);
+    if (isNew && id) await api.forget(id).catch(() => undefined); // nothing was said in it
     throw error;
   } finally {
     set({ sending: null });
@@ -226,13 +237,14 @@ export async function stop(runId: string): Promise<void> {
 // Runs.
 
 const watched = new Map<string, Promise<void>>();
+const lost = new Set<string>();
 
 /** Follow a run to its end, through lost connections and restarts of the server. */
 export function watch(runId: string): Promise<void> {
   const known = watched.get(runId);
   if (known) return known;
   const run = get().runs[runId];
-  if (run && isOver(run)) return Promise.resolve();
+  if (lost.has(runId) || (run && isOver(run))) return Promise.resolve();
   const work = followToEnd(runId).finally(() => watched.delete(runId));
   watched.set(runId, work);
   return work;
@@ -253,9 +265,11 @@ async function followToEnd(runId: string): Promise<void> {
     } catch (error) {
       flush();
       if (error instanceof ApiError && error.status < 500 && error.status !== 429) {
-        tell(error);
-        put(cutOff(get().runs[runId]!));
-        break;
+        // What happened in it is no longer there; the conversation still says what came of it.
+        lost.add(runId);
+        set({ runs: Object.fromEntries(Object.entries(get().runs).filter(([id]) => id !== runId)) });
+        if (error.status !== 404) tell(error);
+        return;
       }
       set({ isOffline: true });
     }

@@ -112,9 +112,13 @@ function take(run: Run, event: RunEvent): void {
       run.quiet = event.quiet_s;
       break;
     case "answer_started":
-      run.answer = "";
+      withdraw(run, event.agent_id);
       run.hasAnswered = true;
       change(run, event.agent_id, (agent) => ({ ...agent, doing: "answering" }));
+      break;
+    case "tool_started":
+      withdraw(run, event.agent_id);
+      change(run, event.agent_id, (agent) => withEvent(agent, event));
       break;
     case "answer_delta":
       run.answer += event.text;
@@ -136,6 +140,15 @@ function take(run: Run, event: RunEvent): void {
     default:
       if ("agent_id" in event) change(run, event.agent_id, (agent) => withEvent(agent, event));
   }
+}
+
+/** What was said before a tool call is not the answer: it goes among the agent's steps. */
+function withdraw(run: Run, agentId: string | null): void {
+  if (!run.answer) return;
+  const text = run.answer;
+  run.answer = "";
+  run.hasAnswered = false;
+  change(run, agentId, (agent) => ({ ...agent, steps: [...agent.steps, { kind: "said", text, turn: Math.max(0, agent.turns - 1) }] }));
 }
 
 function newAgent(event: Extract<RunEvent, { type: "agent_started" }>, number: number): Agent {

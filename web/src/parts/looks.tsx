@@ -30,9 +30,12 @@ export function useHot(keys: readonly string[]): { isHot: boolean; handlers: Rec
   };
 }
 
+type Corner = "tl" | "tr" | "bl" | "br";
+
 interface Place {
   box: Box;
   looks: Look[];
+  corner: Corner;
 }
 
 /** Looks at the same place are one box. */
@@ -40,13 +43,24 @@ function placesOf(looks: readonly Look[]): Place[] {
   const found = new Map<string, Place>();
   for (const look of looks) {
     const name = look.box.map(Math.round).join();
-    const place = found.get(name) ?? { box: look.box, looks: [] };
+    const place = found.get(name) ?? { box: look.box, looks: [], corner: "tl" as const };
     place.looks.push(look);
     found.set(name, place);
   }
   // Small boxes last, so that they lie on top and can be pointed at.
   const size = (box: Box) => (box[2] - box[0]) * (box[3] - box[1]);
-  return [...found.values()].sort((one, other) => size(other.box) - size(one.box));
+  const places = [...found.values()].sort((one, other) => size(other.box) - size(one.box));
+  // Boxes often overlap; each takes the first corner at which its number stands free.
+  const taken: [number, number][] = [];
+  for (const place of places) {
+    const [left, top, right, bottom] = place.box;
+    const corners: [Corner, number, number][] = [["tl", left, top], ["tr", right, top], ["bl", left, bottom], ["br", right, bottom]];
+    const free = corners.find(([, x, y]) => taken.every(([otherX, otherY]) => Math.abs(x - otherX) > 130 || Math.abs(y - otherY) > 70));
+    const [corner, x, y] = free ?? corners[taken.length % 4]!;
+    place.corner = corner;
+    taken.push([x, y]);
+  }
+  return places;
 }
 
 export function Looks({ pictures, looks, isCrowd }: {
@@ -81,7 +95,7 @@ function PlaceBox({ place, isCrowd }: { place: Place; isCrowd: boolean }): React
     .join(", ");
   return (
     <button
-      type="button" className={`place${isHot ? " hot" : ""}${top < 80 ? " low" : ""}`} aria-label={label} {...handlers}
+      type="button" className={`place at-${place.corner}${isHot ? " hot" : ""}${top < 80 || bottom > 920 ? " low" : ""}`} aria-label={label} {...handlers}
       style={{ left: `${left / 10}%`, top: `${top / 10}%`, width: `${(right - left) / 10}%`, height: `${(bottom - top) / 10}%` }}
     >
       <span className="place-number" aria-hidden="true">{ranges(numbers)}</span>

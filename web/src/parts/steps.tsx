@@ -67,7 +67,7 @@ function LookCard({ look }: { look: Look }): ReactElement {
         <span className="look-name"><Icon name="eye" size={15} />{say("look", { n: look.number })}</span>
         <span className="muted small">
           {look.crop ? `${look.crop.width} × ${look.crop.height}` : say("toolRunning")}
-          {look.use.isDone && ` · ${say.seconds(look.use.seconds)}`}
+          {look.use.isDone && look.use.seconds >= 0.05 && ` · ${say.seconds(look.use.seconds)}`}
         </span>
       </div>
     </div>
