@@ -181,7 +181,8 @@ class Reinforcer:
         shown = []
         for _ in range(s.shown):
             name = stream("shown", "train", s.seed, self._shown).choices(names, weights)[0]
-            shown.append(draw_example(self.chat, name, s.seed + _SHOWN_SEED, self._shown, "train", s.worlds))
+            worlds = tuple(WORLDS) if name == "read" else s.worlds  # not every world makes close views
+            shown.append(draw_example(self.chat, name, s.seed + _SHOWN_SEED, self._shown, "train", worlds))
             self._shown += 1
         shown += [thinking_example(self.chat, t.item, proposals=t.proposals) for t in tasks if t.proposals]
         return [demonstration(example) for example in shown]
