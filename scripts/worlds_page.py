@@ -30,6 +30,7 @@ PICTURES = ROOT / "docs" / "pictures"
 
 SEED, SHOWN_PANEL, SHOWN_EDGE = 1, 73, (10, 53, 7)  # examples chosen by eye: both prints; three kinds of input
 SHOWN_WORLDS = {"dials": (11, 16, 8), "shapes": (9, 13, 18), "forms": (11, 12, 5), "routes": (2, 5, 13)}  # by eye, too
+SHOWN_LANGUAGES = ("charts", "shapes", "forms", "words"), 18
 NUM_COUNTED = 500
 VIEW_PX = 96  # narthex-nano's one tile
 SIDE_PX, GAP_PX, COLOURS = 256, 12, 28  # few colours keep a noisy panel under 60 KB
@@ -54,6 +55,7 @@ def main() -> int:
 def filled(page: str) -> str:
     """The page with every generated block made anew."""
     blocks = {"panel": panel_example, "shares": panel_shares, "edge": edge_examples, "border": edge_counts}
+    blocks["languages"] = language_examples
     blocks |= {name: partial(world_examples, name) for name in SHOWN_WORLDS}
     return _BLOCK.sub(lambda found: found[1] + blocks[found[2]]() + "\n" + found[3], page)
 
@@ -88,6 +90,17 @@ def world_examples(name: str) -> str:
     for item in shown_world(name):
         lines += ([""] if lines[-1] != "```" else []) + [item.question, *_told(item)]
     return "\n".join([*lines, "```"])
+
+
+def language_examples() -> str:
+    """One item of some worlds in every language."""
+    lines = [f"Item {SHOWN_LANGUAGES[1]} of seed {SEED}, in four worlds:", "", "```"]
+    for name in SHOWN_LANGUAGES[0]:
+        for place in ("", "-ru", "-uk", "-pt", "-zh"):
+            item = get_world(f"{name}{place}").item(SEED, SHOWN_LANGUAGES[1], split="test")
+            lines.append(f"{item.question} -> {item.answer}")
+        lines.append("")
+    return "\n".join([*lines[:-1], "```"])
 
 
 def panel_example() -> str:

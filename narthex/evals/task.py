@@ -113,6 +113,11 @@ _TASKS = {
         Task("worlds.heldout", _from(*(each for world in MAIN_WORLDS for each in (world, *_variants(world))))),
         # Half of it is to be declined and half to be answered: both shares of refusals are told.
         Task("worlds.scope", _from(*(each for world in MAIN_WORLDS for each in ("edge", world)))),
+        # The same worlds asked in other languages, in the words of training or in others; and in one language each.
+        *(
+            Task(f"worlds.{ending}", _from(*(f"{world}-{ending}" for world in MAIN_WORLDS)))
+            for ending in ("multilingual", "multilingual-reworded", "ru", "uk", "pt", "zh")
+        ),
         # The questions of Sort-of-CLEVR alone, half and half.
         Task("worlds.clevr", (Source("shapes", "relational"), Source("shapes", "nonrelational"))),
     )

@@ -23,7 +23,7 @@ def script():
 
 
 def test_counted_and_quoted_blocks_are_fresh(script):
-    assert PAGE.count("<!-- generated: ") == 4 + len(script.SHOWN_WORLDS)
+    assert PAGE.count("<!-- generated: ") == 5 + len(script.SHOWN_WORLDS)
     assert script.filled(PAGE) == PAGE, "run: python scripts/worlds_page.py"
 
 

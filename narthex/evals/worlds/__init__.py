@@ -35,7 +35,9 @@ _WORLDS = {
     "edge": ("narthex.evals.worlds.edge", "EDGE"),
 }
 
-
+# Worlds that are asked in other languages, too, and what is put behind their names then.
+_TRANSLATED = ("panels", "charts", "tables", "dials", "shapes", "forms", "words", "routes")
+_OTHER_LANGUAGES = ("ru", "uk", "pt", "zh", "multilingual", "multilingual-reworded")
 # Worlds whose demonstrations reckon with the python tool.
 _RECKONING = frozenset({"tables", "words"})
 
@@ -46,8 +48,14 @@ def tools_for(world: str) -> tuple[str, ...]:
 
 
 def world_names() -> tuple[str, ...]:
-    """The names `get_world` knows."""
+    """The names `get_world` knows, but for those of `multilingual_names`."""
     return tuple(_WORLDS)
+
+
+def multilingual_names(*bases: str) -> tuple[str, ...]:
+    """The names of worlds asked in other languages, such as "panels-ru": of all worlds, or of these `bases`."""
+    wanted = bases or _TRANSLATED
+    return tuple(f"{base}-{ending}" for base in wanted for ending in _OTHER_LANGUAGES)
 
 
 def get_world(name: str) -> World:
@@ -55,6 +63,10 @@ def get_world(name: str) -> World:
 
     Raises: ConfigError if there is none of that name.
     """
+    if name in multilingual_names():
+        from narthex.evals.worlds.multilingual import world_of
+
+        return world_of(name)
     if name not in _WORLDS:
         from narthex.base.errors import ConfigError
 

@@ -123,9 +123,8 @@ def _lent_question(world: str, index: int, split: Split) -> str:
 
 def _asked(rng: random.Random, split: Split, language: str) -> str:
     """A question in a world's very words, so that its wording says nothing about the picture."""
-    if language != "en":
-        return _ask(rng, split, language, "asked")
-    return carelessly(_lent_question(rng.choice(_WORLDS), rng.randrange(_QUESTION_POOL), split), rng)
+    world = rng.choice(_WORLDS) if language == "en" else f"{rng.choice(_WORLDS)}-{language}"
+    return carelessly(_lent_question(world, rng.randrange(_QUESTION_POOL), split), rng)
 
 
 class EdgeWorld:
