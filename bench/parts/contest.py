@@ -17,6 +17,7 @@ CHECK = Row("check", 4, 0, 24, 32)  # greedy ids that contestants compare: few e
 _EXACT = ("float32", "F32")
 _SEARCH_RUNS, _SEARCH_S = 12, 1.0  # at most so many short runs of a setting, and none begun after this time
 _HOPELESS = 0.6  # of the best so far
+_SLOW_S = 5.0  # a first run that takes longer was mostly work: half as good as hopeless is then enough to judge by
 
 
 class Contestant(Protocol):
@@ -100,8 +101,11 @@ def search(contestant: Contestant, row: Row, precision: str, first: Setting, to_
     best = 0.0
 
     def score(setting: Setting) -> float:
-        contestant.run(setting, little, prompts_for(little, contestant.text, -1))  # warms up
-        found, start = 0.0, time.perf_counter()
+        began = time.perf_counter()
+        found = contestant.run(setting, little, prompts_for(little, contestant.text, -1)).score(row)  # warms up, too
+        start = time.perf_counter()
+        if start - began > _SLOW_S and found < _HOPELESS / 2 * max(best, to_beat):
+            return found
         for seed in range(-2, -2 - _SEARCH_RUNS, -1):
             found = max(found, contestant.run(setting, little, prompts_for(little, contestant.text, seed)).score(row))
             if time.perf_counter() - start > _SEARCH_S or found < _HOPELESS * max(best, to_beat):
