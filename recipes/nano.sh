@@ -13,9 +13,9 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 python=${PYTHON:-.venv/bin/python}
 out=${OUT:-runs/nano} threads=${THREADS:-1} seed=${SEED:-1} first=${1:-}
-items=2500 samples=500000 rollouts=60000 minutes=115 limit=500 supervised=() rl=() tokenizer=()
+items=2500 samples=500000 rollouts=60000 minutes=115 limit=500 scope=500 supervised=() rl=() tokenizer=()
 if [[ $first == --smoke ]]; then
-    out=${OUT:-runs/smoke} items=60 samples=3200 rollouts=96 minutes=2.5 limit=64
+    out=${OUT:-runs/smoke} items=60 samples=4000 rollouts=96 minutes=2.5 limit=16 scope=128
     tokenizer=(--tile-size 48) supervised=(--smoke) rl=(--smoke --groups 6 --group-size 4)
     rm -rf "$out" # a smoke test begins from nothing
 fi
@@ -25,6 +25,7 @@ if [[ -n ${START_FROM:-} ]]; then # its vocabulary comes with it, and finding ne
     cp "$START_FROM"/{tokenizer,tokenizer_config,special_tokens_map,preprocessor_config,processor_config}.json \
         "$START_FROM"/chat_template.jinja "$out/chat"
 fi
+unfinished="the leg is over, the stage is not: run this again"
 # Whether a stage has seen all that it was to see: is_done FOLDER sample|rollout
 is_done() {
     $python -c 'import json, sys
@@ -43,22 +44,28 @@ if [[ $first == --rl ]]; then
 else
     nice -n 19 $python -m narthex.train supervised "$out" --chat "$out/chat" --samples "$samples" \
         --minutes "$minutes" --threads "$threads" --seed "$seed" "${supervised[@]}"
-    is_done "$out" sample || { echo "the leg is over, the stage is not: run this again"; exit 0; }
+    is_done "$out" sample || { echo "$unfinished"; exit 0; }
     start=$out/model
 fi
 
 # 3. Reinforcement: answer, be checked, learn what was better, in ever fewer words (rl.py, policy.py).
 nice -n 19 $python -m narthex.train rl "$out/rl" --start-from "$start" --rollouts "$rollouts" --minutes "$minutes" \
     --threads "$threads" --seed "$seed" "${rl[@]}"
-[[ $first == --smoke ]] || is_done "$out/rl" rollout || { echo "the leg is over, the stage is not: run this again"; exit 0; }
+is_done "$out/rl" rollout || { echo "$unfinished"; exit 0; }
 
 # 4. What it can do, on seeds that it has never seen; 5. its curves.
-modes=instant,thinking,contemplating
-[[ $first == --smoke ]] && modes=instant,thinking
-for task in worlds worlds.scope; do
-    $python -m narthex.cli eval $task -m "$out/rl/model" --mode $modes --limit "$limit" --seed 2 --json \
-        --html "$out/$task.html" | tee "$out/$task.json"
-done
+measure() {
+    $python -m narthex.cli eval "$1" -m "$out/rl/model" --mode "$2" --limit "$3" --seed 2 --json \
+        --html "$out/$1.html" | tee "$out/$1.json"
+}
+if [[ $first == --smoke ]]; then
+    measure worlds instant,thinking "$limit"
+else
+    measure worlds instant,thinking,contemplating "$limit"
+fi
+measure worlds.scope instant "$scope"
 $python -m narthex.train report "$out"
-if [[ $first == --smoke ]]; then $python -m narthex.train verdict "$out/worlds.scope.json"; fi
-echo "done: the model is $out/rl/model"
+if [[ $first == --smoke ]]; then # what can be learned in a minute, measured against chance
+    $python -m narthex.train verdict "$out/worlds.scope.json"
+fi
+echo "done: the model is $out/rl/model, its curves are $out/report.html"

@@ -123,6 +123,19 @@ def snapshot(folder: Folder, chat: Path, out: Path) -> None:
 
 
 @app.command()
+def report(folder: Folder) -> None:
+    """Draw the curves of a stage's logs, and of reinforcement in its folder `rl`, into report.html."""
+    from narthex.base.errors import UserError
+    from narthex.train.report import write_report
+
+    try:
+        path = write_report(folder)
+    except UserError as error:
+        raise typer.BadParameter(f"{error.message}; {error.hint}") from None
+    print(json.dumps({"stage": "report", "page": str(path)}))
+
+
+@app.command()
 def verdict(report: Annotated[Path, typer.Argument(help="What `narthex eval worlds.scope --json` printed.")]) -> None:
     """Exit with 1 unless a model tells what it is for from what it is not, better than chance.
 
