@@ -43,6 +43,7 @@ FINDING = MappingProxyType({
 # (0.6, 0.25, 0.12, 0.03) are what is measured.
 PRACTICE = (0.45, 0.25, 0.27, 0.03)
 LEGIBLE_PRACTICE = 0.7  # of what Instant is asked in training: legible without a look; of the worlds, a third to a half
+ABROAD_SHARE = 0.12  # of find, think and instant: asked in one of the four other languages
 PEERS_SHARE = 0.2  # of think: begun with what other agents answered
 OTHERS_SHARE = 0.3  # of think: told in another style than the shortest, where there is one
 
@@ -92,9 +93,11 @@ def draw_example(
     of_task = {"read": READING, "find": FINDING}.get(task, WORLDS)
     shares = {name: share for name, share in of_task.items() if name in worlds}
     name = rng.choices(list(shares), list(shares.values()))[0]
-    world: Any = get_world(name)
     if task == "read":
-        return reading_example(chat, world.reading_crop(seed, index, split=split))
+        reader: Any = get_world(name)
+        return reading_example(chat, reader.reading_crop(seed, index, split=split))
+    is_abroad = split == "train" and rng.random() < ABROAD_SHARE
+    world: Any = get_world(f"{name}-multilingual" if is_abroad else name)
     item = world.item(seed, index, split=split, **practice(name, task, seed, index, split))
     if task == "find":
         item = _next_with_look(world, item, seed, index, split)
@@ -106,7 +109,7 @@ def draw_example(
         return instant_example(chat, item)
     if split != "train":
         return thinking_example(chat, item)
-    proposals = made_up_proposals(item, rng) if rng.random() < PEERS_SHARE else ()
+    proposals = made_up_proposals(item, rng) if rng.random() < PEERS_SHARE and not is_abroad else ()
     trace = rng.choice(item.others) if item.others and rng.random() < OTHERS_SHARE else item.trace
     return thinking_example(chat, item, proposals=proposals, trace=trace)
 
