@@ -6,6 +6,7 @@ from narthex.engine.core import EngineConfig, EngineCore
 from narthex.engine.engine import Engine
 from narthex.engine.grammar import GrammarCompiler
 from narthex.engine.request import FinishReason, Grammar, Request, Sampling, ThinkBudget, TokenOut
+from narthex.engine.stream import TokenStream
 
 __all__ = [
     "Engine",
@@ -18,4 +19,5 @@ __all__ = [
     "Sampling",
     "ThinkBudget",
     "TokenOut",
+    "TokenStream",
 ]

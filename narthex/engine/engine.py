@@ -4,7 +4,7 @@
     submit: check, number   ->  ("add", sequence)    ->    before each step: add, cancel
     stream closed, dropped  ->  ("cancel", number)   ->
     refresh                 ->  a future             ->    between steps: take the model's weights anew
-    stream's queue          <-  call_soon_threadsafe <-    after each step: what was drawn
+    streams' tokens         <-  a mailbox per loop   <-    after each step: what was drawn
 
 Only the thread touches the core's queues and pages, so no event loop ever waits for a step.
 """
@@ -12,20 +12,20 @@ Only the thread touches the core's queues and pages, so no event loop ever waits
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import threading
+import time
 from collections import deque
-from collections.abc import AsyncGenerator
 from concurrent.futures import Future
-from types import TracebackType
-from typing import Any, NamedTuple
+from functools import partial
+from typing import NamedTuple
 
 from narthex.base.errors import BackendError, InputError
 from narthex.base.log import get_logger
 from narthex.engine.core import EngineConfig, EngineCore, Out
 from narthex.engine.grammar import GrammarCompiler
-from narthex.engine.request import Request, TokenOut
+from narthex.engine.request import Request
 from narthex.engine.sequence import Sequence
+from narthex.engine.stream import Mailbox, Reader, TokenStream
 from narthex.model import Transformer
 
 log = get_logger(__name__)
@@ -41,66 +41,6 @@ class _End(NamedTuple):
         return BackendError(self.message, hint=self.hint)
 
 
-class _Reader:
-    """Where a request's tokens go: a queue of the event loop that asked."""
-
-    def __init__(self, loop: asyncio.AbstractEventLoop, num_open: int) -> None:
-        self.loop, self.num_open = loop, num_open  # continuations that the engine has not ended
-        self.queue: asyncio.Queue[TokenOut | BackendError] = asyncio.Queue()
-
-    def fail(self, error: BackendError) -> None:
-        """Where the loop is closed, nobody listens any more."""
-        with contextlib.suppress(RuntimeError):
-            self.loop.call_soon_threadsafe(self.queue.put_nowait, error)
-
-
-class TokenStream(AsyncGenerator[TokenOut]):
-    """A request's tokens as they are drawn. Closed, dropped, or left by its task, it cancels the request."""
-
-    def __init__(self, engine: Engine, number: int, reader: _Reader) -> None:
-        self._engine, self._number, self._reader = engine, number, reader
-        self._num_open, self._is_closed = reader.num_open, False
-
-    async def __anext__(self) -> TokenOut:
-        return await self.asend(None)
-
-    async def asend(self, value: Any) -> TokenOut:
-        """The next token; nothing can be sent. Raises: BackendError when the request or the engine failed."""
-        if self._is_closed or not self._num_open:
-            self._close()
-            raise StopAsyncIteration
-        try:
-            item = await self._reader.queue.get()
-        except BaseException:  # the task that waited was cancelled
-            self._close()
-            raise
-        if isinstance(item, BackendError):
-            self._close()
-            raise item
-        if item.finish_reason == "error":
-            self._close()
-            raise BackendError(f"the request failed: {item.error}")
-        self._num_open -= item.finish_reason is not None
-        return item
-
-    async def athrow(
-        self, typ: Any, val: BaseException | object = None, tb: TracebackType | None = None, /
-    ) -> TokenOut:
-        self._close()
-        return await super().athrow(typ, val, tb)
-
-    async def aclose(self) -> None:
-        self._close()
-
-    def __del__(self) -> None:
-        self._close()
-
-    def _close(self) -> None:
-        if not self._is_closed:
-            self._is_closed = True
-            self._engine._forget(self._number)
-
-
 class Engine:
     """Serves many requests at once, for any thread and event loop. Close it, or leave it to the process.
 
@@ -114,11 +54,12 @@ class Engine:
         self._lock = threading.Condition()  # of all below; held for moments, never during a step
         # Sequences to be added, numbers to be cancelled, and those who wait for the model's weights to be taken anew.
         self._inbox: deque[Sequence | int | Future[None]] = deque()
-        self._readers: dict[int, _Reader] = {}
+        self._readers: dict[int, Reader] = {}
+        self._mailboxes: dict[asyncio.AbstractEventLoop, Mailbox] = {}
         self._end: _End | None = None  # why no more is served
         self._thread: threading.Thread | None = None
 
-    def submit(self, request: Request) -> AsyncGenerator[TokenOut]:
+    def submit(self, request: Request) -> TokenStream:
         """Queue a request; iterate to get its tokens as they are drawn, of all its continuations.
 
         Closing the iterator, or dropping it, frees its pages before the next step. Raises here and now: InputError or
@@ -126,14 +67,14 @@ class Engine:
         """
         loop = asyncio.get_running_loop()
         sequence = self.core.prepare(request)
-        reader = _Reader(loop, request.n)
         with self._lock:
             if self._end is not None:
                 raise self._end.error()
-            self._readers[sequence.number] = reader
+            mailbox = self._mailboxes.get(loop) or self._mailboxes.setdefault(loop, Mailbox(loop))
+            reader = self._readers[sequence.number] = Reader(loop, mailbox, request.n)
             self._inbox.append(sequence)
             self._start()
-        return TokenStream(self, sequence.number, reader)
+        return TokenStream(reader, partial(self._forget, sequence.number))
 
     def refresh(self) -> None:
         """Take the model's weights as they are now, after they were changed in place; returns when it is done.
@@ -216,8 +157,7 @@ class Engine:
             done.set_result(None)
 
     def _hand_out(self, outs: list[Out]) -> None:
-        """Give every reader its tokens, waking each event loop once."""
-        of_loop: dict[asyncio.AbstractEventLoop, list[tuple[int, _Reader, TokenOut]]] = {}
+        """Put what was drawn into the mailboxes, and send those that are due."""
         for number, token in outs:
             reader = self._readers.get(number)
             if reader is None:
@@ -225,16 +165,18 @@ class Engine:
             reader.num_open -= token.finish_reason is not None
             if not reader.num_open:
                 self._readers.pop(number, None)
-            of_loop.setdefault(reader.loop, []).append((number, reader, token))
-        for loop, items in of_loop.items():
+            reader.mailbox.put(reader, token)
+        now = time.monotonic()
+        for loop, mailbox in list(self._mailboxes.items()):
             try:
-                loop.call_soon_threadsafe(_deliver, items)
-            except RuntimeError:  # it is closed
-                log.debug("%d requests were asked for by an event loop that has ended", len(items))
-                for number, _, _ in items:
-                    self._forget(number)
+                mailbox.send(now)
+            except RuntimeError:
+                self._leave(loop)
 
-
-def _deliver(items: list[tuple[int, _Reader, TokenOut]]) -> None:
-    for _, reader, token in items:
-        reader.queue.put_nowait(token)
+    def _leave(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Cancel what was asked by an event loop that has ended."""
+        del self._mailboxes[loop]
+        numbers = [number for number, reader in list(self._readers.items()) if reader.loop is loop]
+        log.debug("%d requests were asked for by an event loop that has ended", len(numbers))
+        for number in numbers:
+            self._forget(number)

@@ -12,7 +12,8 @@ from contextlib import aclosing
 import pytest
 
 from narthex.base.errors import BackendError, ContextOverflowError, InputError
-from narthex.engine import Engine, EngineConfig, Request
+from narthex.engine import Engine, EngineConfig, Request, TokenOut, TokenStream
+from narthex.engine.stream import Mailbox, Reader
 from narthex.model import generate
 
 from .engine_helpers import build, words
@@ -75,6 +76,66 @@ async def test_continuations_come_in_one_stream(engine):
     async for token in engine.submit(request(n=3, max_new_tokens=7)):
         found[token.continuation] = found.get(token.continuation, 0) + 1
     assert found == {0: 7, 1: 7, 2: 7}
+
+
+class TestHandOver:
+    async def test_who_reads_slowly_finds_several_tokens_and_is_called_once(self, model, engine, monkeypatch):
+        """While the loop is busy the engine goes on, and does not call it for every step."""
+        loop, calls = asyncio.get_running_loop(), []
+        call = loop.call_soon_threadsafe
+        monkeypatch.setattr(loop, "call_soon_threadsafe", lambda *args: (calls.append(args), call(*args))[1])
+        streams = [engine.submit(request(seed, max_new_tokens=40)) for seed in range(3)]
+        first = [await stream.take() for stream in streams]
+        limit = time.monotonic() + PATIENCE_S
+        while not engine.core.is_idle and time.monotonic() < limit:
+            time.sleep(0.01)  # the loop is busy
+        num_before = len(calls)
+        rest = [await stream.take() for stream in streams]
+        assert num_before <= 3 + max(map(len, first)) and len(calls) == num_before
+        for seed, (some, more, stream) in enumerate(zip(first, rest, streams, strict=True)):
+            wanted = list(generate(model, request(seed).ids, max_new_tokens=40))
+            assert [token.id for token in some + more] == wanted
+            assert await stream.take() == []
+        assert sum(map(len, rest)) > 60
+
+    async def test_first_and_last_tokens_do_not_wait(self, engine, monkeypatch):
+        monkeypatch.setattr("narthex.engine.stream.PAUSE_S", 1000.0)
+        await collect(engine, request(max_new_tokens=3))  # from now on, only what is urgent
+        stream = engine.submit(request(1, max_new_tokens=30))
+        found = [len(await asyncio.wait_for(stream.take(), PATIENCE_S)) for _ in range(2)]
+        assert found == [1, 29]
+
+    async def test_a_stream_that_is_stopped_is_at_its_end(self, slow):
+        stream = slow.submit(request())
+        await anext(stream)
+        waiting = asyncio.create_task(stream.take())
+        await asyncio.sleep(0)
+        stream.stop()
+        while await asyncio.wait_for(waiting, PATIENCE_S):  # what had come before
+            waiting = asyncio.create_task(stream.take())
+        with pytest.raises(StopAsyncIteration):
+            await anext(stream)
+        await until(lambda: all_pages_are_back(slow))
+
+    async def test_tokens_before_an_error_are_given_first(self):
+        loop, cancelled = asyncio.get_running_loop(), []
+        reader = Reader(loop, Mailbox(loop), 1)
+        stream = TokenStream(reader, lambda: cancelled.append(1))
+        for item in (TokenOut(0, 7), TokenOut(0, 8), BackendError("gone")):
+            reader.put(item)
+        assert [token.id for token in await stream.take()] == [7, 8]
+        with pytest.raises(BackendError, match="gone"):
+            await stream.take()
+        assert await stream.take() == [] and cancelled == [1]
+
+    async def test_it_has_one_reader(self, slow):
+        stream = slow.submit(request())
+        waiting = asyncio.create_task(stream.take())
+        await asyncio.sleep(0)
+        with pytest.raises(RuntimeError, match="another task"):
+            await stream.take()
+        await waiting
+        await stream.aclose()
 
 
 class TestDropping:
