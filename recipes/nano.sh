@@ -12,10 +12,10 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 python=${PYTHON:-.venv/bin/python}
-out=${OUT:-runs/nano} threads=${THREADS:-1} seed=${SEED:-1} first=${1:-}
-items=2500 samples=500000 rollouts=60000 minutes=115 limit=500 scope=500 supervised=() rl=() tokenizer=()
+out=${OUT:-runs/nano} threads=${THREADS:-1} seed=${SEED:-1} size=${SIZE:-nano} first=${1:-}
+items=2500 samples=500000 rollouts=60000 minutes=${MINUTES:-115} limit=400 scope=512 supervised=() rl=() tokenizer=()
 if [[ $first == --smoke ]]; then
-    out=${OUT:-runs/smoke} items=60 samples=4000 rollouts=96 minutes=2.5 limit=16 scope=128
+    out=${OUT:-runs/smoke} items=60 samples=4000 rollouts=96 minutes=30 limit=16 scope=128
     tokenizer=(--tile-size 48) supervised=(--smoke) rl=(--smoke --groups 6 --group-size 4)
     rm -rf "$out" # a smoke test begins from nothing
 fi
@@ -43,7 +43,7 @@ if [[ $first == --rl ]]; then
     start=${START_FROM:-$out/model}
 else
     nice -n 19 $python -m narthex.train supervised "$out" --chat "$out/chat" --samples "$samples" \
-        --minutes "$minutes" --threads "$threads" --seed "$seed" "${supervised[@]}"
+        --minutes "$minutes" --threads "$threads" --seed "$seed" --size "$size" "${supervised[@]}"
     is_done "$out" sample || { echo "$unfinished"; exit 0; }
     start=$out/model
 fi

@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="Stages of the training recipes.")
+Size = Annotated[str, typer.Option(help="nano, or mini for half an hour on one GPU.")]
 # What a model can learn from nothing in a minute or two: which questions it is for. In the order of TASKS.
 SMOKE_WEIGHTS = (0.02, 0.03, 0.15, 0.45, 0.35)
 SMOKE_P = 0.01  # how unlikely a smoke test's result must be by chance
@@ -45,6 +46,7 @@ def supervised(
     seed: int = 1,
     start_from: Annotated[Path | None, typer.Option(help="A model folder whose weights begin the stage.")] = None,
     start_sample: Annotated[int, typer.Option(help="With --start-from: where in the stage to begin.")] = 0,
+    size: Size = "nano",
     smoke: Annotated[bool, typer.Option(help="Short stages, to see that everything runs.")] = False,
 ) -> None:
     """Read, find, then look and answer: demonstrations of all worlds, and of what is to be declined."""
@@ -61,7 +63,8 @@ def supervised(
     if smoke:
         curriculum = Curriculum(samples // 20, samples // 10, mix_weights=SMOKE_WEIGHTS)
         settings = replace(settings, warmup_steps=20, log_every=10, curriculum=curriculum)
-    trainer = Trainer(nano_config(ChatFormat.open(chat)), chat, folder, settings, torch.device(pick_device(None)))
+    config = nano_config(ChatFormat.open(chat), size)
+    trainer = Trainer(config, chat, folder, settings, torch.device(pick_device(None)))
     if not trainer.resume() and start_from is not None:
         trainer.start_from(start_from, start_sample)
     signal.signal(signal.SIGTERM, lambda *_: setattr(trainer, "is_stopped", True))  # nothing learned is lost
@@ -107,7 +110,7 @@ def rl(
 
 
 @app.command()
-def snapshot(folder: Folder, chat: Path, out: Path) -> None:
+def snapshot(folder: Folder, chat: Path, out: Path, size: Size = "nano") -> None:
     """Write a model folder from a stage's last checkpoint, while the stage runs on."""
     import torch
 
@@ -115,7 +118,7 @@ def snapshot(folder: Folder, chat: Path, out: Path) -> None:
     from narthex.train.loop import Settings, Trainer
     from narthex.train.nano import export, nano_config
 
-    trainer = Trainer(nano_config(ChatFormat.open(chat)), chat, folder, Settings(), torch.device("cpu"))
+    trainer = Trainer(nano_config(ChatFormat.open(chat), size), chat, folder, Settings(), torch.device("cpu"))
     if not trainer.resume():
         raise typer.BadParameter(f"{folder} holds no checkpoint")
     export(trainer.model, chat, out)

@@ -10,6 +10,7 @@ from itertools import islice
 import pytest
 import torch
 
+from narthex.base.errors import ConfigError
 from narthex.model import Transformer, count_parameters, generate
 from narthex.tokens import ChatFormat, train_tokenizer, write_nano_folder
 from narthex.train.corpus import tokenizer_texts
@@ -225,3 +226,15 @@ def test_what_is_known_of_a_token_goes_with_it_to_another_vocabulary(chat_folder
     assert len(found[whole]) > 1, "the English vocabulary has no such word"
     assert torch.allclose(moved(rows, found)[whole], rows[found[whole]].mean(0))
     assert torch.equal(moved(rows, sources(old, old)), rows)
+
+
+def test_mini_is_nano_in_large(chat_folder):
+    chat = ChatFormat.open(chat_folder)
+    nano, mini = (nano_config(chat, size) for size in ("nano", "mini"))
+    with torch.device("meta"):
+        (small, small_active), (large, large_active) = (count_parameters(Transformer(one)) for one in (nano, mini))
+    assert 100e6 < large < 160e6 and 8 < large_active / small_active < 20 and large > 15 * small
+    assert nano.vision is not None and mini.vision is not None and nano.vision.image_size == mini.vision.image_size
+    assert nano.text.attention_chunk_size == mini.text.attention_chunk_size
+    with pytest.raises(ConfigError, match="no size 'huge'"):
+        nano_config(chat, "huge")
