@@ -106,6 +106,7 @@ def rl(
     reinforcer.resume()
     signal.signal(signal.SIGTERM, lambda *_: setattr(reinforcer, "is_stopped", True))  # nothing learned is lost
     reinforcer.run(minutes * 60, sys.stdout)
+    reinforcer.close()
     export(reinforcer.model, start_from, folder / "model")
 
 

@@ -36,7 +36,7 @@ from narthex.evals.worlds.edge import carelessly
 from narthex.reason.contemplating import READ
 from narthex.reason.prompts import Proposal
 from narthex.tokens import ChatFormat, special
-from narthex.train.curriculum import WORLDS, draw_example, practice
+from narthex.train.curriculum import ABROAD_SHARE, WORLDS, draw_example, practice
 from narthex.train.examples import thinking_example
 from narthex.train.policy import (
     Clip,
@@ -50,7 +50,7 @@ from narthex.train.policy import (
     pack,
     rewards,
 )
-from narthex.train.rollouts import Rollout, Task, roll_out
+from narthex.train.rollouts import Rollout, Task, Toolbox, roll_out
 from narthex.weights import open_model
 
 _SHOWN_SEED = 50_021  # demonstrations are none of those that supervised training showed
@@ -124,6 +124,7 @@ class Reinforcer:
         most = max(settings.groups * settings.group_size, settings.held_out)
         config = EngineConfig(cache_tokens=65_536, max_running=most, weights=form)
         self.backend = LocalBackend(folder.name, self.model, self.chat, config=config)
+        self._loop, self._toolbox = asyncio.Runner(), Toolbox()
         vision = self.model.config.vision
         self._picture_tokens = vision.tokens_per_tile if vision else 0
         self._pad = self.chat.tokenizer.special_ids[special.PAD]
@@ -133,6 +134,11 @@ class Reinforcer:
         self.is_stopped = False  # set it, and `run` ends after its current step
         folder.mkdir(parents=True, exist_ok=True)
 
+    def close(self) -> None:
+        """Stop the engine."""
+        self.backend.close()
+        self._loop.close()
+
     # What is asked.
 
     def item(self, number: int, split: Split = "train") -> Item:
@@ -141,7 +147,8 @@ class Reinforcer:
         rng = stream("rl", split, s.seed, number)
         shares = {name: share for name, share in WORLDS.items() if name in s.worlds}
         name = rng.choices(list(shares), list(shares.values()))[0]
-        world: Any = get_world(name)
+        is_abroad = split == "train" and rng.random() < ABROAD_SHARE
+        world: Any = get_world(f"{name}-multilingual" if is_abroad else name)
         seed = s.seed + (_SHOWN_SEED if split == "train" else _HELD_OUT_SEED)
         item: Item = world.item(seed, number, split=split, **practice(name, "think", seed, number, split))
         return replace(item, question=carelessly(item.question, rng)) if split == "train" else item
@@ -165,10 +172,13 @@ class Reinforcer:
 
     async def _answers(self, tasks: Sequence[Task], first: int, size: int, temperature: float) -> list[list[Rollout]]:
         budget = self.settings.budget
-        seeds = [[(first + place * size + k) % _SEEDS for k in range(size)] for place in range(len(tasks))]
+        # far apart: a turn's dice are seeded by its run's seed and the length of its prompt together
+        numbers = range(first, first + len(tasks) * size)
+        dice = [number * 1_000_003 % _SEEDS for number in numbers]
+        seeds = [dice[place : place + size] for place in range(0, len(dice), size)]
         groups = (
-            roll_out(self.backend, task, budget, seeds=dice, temperature=temperature)
-            for task, dice in zip(tasks, seeds, strict=True)
+            roll_out(self.backend, self._toolbox, task, budget, seeds=own, temperature=temperature)
+            for task, own in zip(tasks, seeds, strict=True)
         )
         return list(await asyncio.gather(*groups))
 
@@ -219,7 +229,7 @@ class Reinforcer:
         s, began = self.settings, time.monotonic()
         numbered = self.tasks()
         tasks = [task for _, task in numbered]
-        groups = asyncio.run(self._answers(tasks, self.rollout, s.group_size, 1.0))
+        groups = self._loop.run(self._answers(tasks, self.rollout, s.group_size, 1.0))
         rolled = time.monotonic()
         lessons: list[Lesson] = []
         values: list[float] = []
@@ -271,7 +281,7 @@ class Reinforcer:
     def evaluate(self) -> dict[str, Any]:
         """Held-out items, each answered once in Thinking at temperature 0: shares right by world, effort and looks."""
         tasks = [Task(self.item(number, "test")) for number in range(self.settings.held_out)]
-        groups = asyncio.run(self._answers(tasks, 0, 1, 0.0))
+        groups = self._loop.run(self._answers(tasks, 0, 1, 0.0))
         return {"step": self.step, "rollout": self.rollout, "held_out": summary(tasks, groups, self._picture_tokens)}
 
     def _write(self, line: dict[str, Any], out: TextIO) -> None:

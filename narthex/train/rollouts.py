@@ -30,7 +30,8 @@ from narthex.tools.sandbox import sandbox_problem
 log = get_logger(__name__)
 
 TEMPERATURE = 1.0  # draws as the model was trained; what is learned from is then its own distribution
-KEPT_RUNS = 4096  # of python code, so that a group that writes the same line runs it once
+KEPT_RUNS = 4096  # results of python
+MAX_PROCESSES = 4  # that run it at a time: more would only wait for a processor, and their time is limited
 
 
 class Task(NamedTuple):
@@ -70,41 +71,49 @@ class Rollout:
     pieces: tuple[Piece, ...]
 
 
-def tools_of(world: str) -> tuple[Tool, ...]:
-    """zoom, and what else the items of a world are given: python only where it can run safely."""
-    others = [name for name in tools_for(world) if name != "python" or sandbox_problem() is None]
-    return (zoom, *(_remembered(get_tool(name)) for name in others))
+class Toolbox:
+    """The tools of one stage's rollouts: zoom always, python where the world gives it and the machine can hold it.
 
+    Equal calls of python without pictures run once: each takes a process of 0.3 s, and a group writes the same line.
+    For one event loop.
+    """
 
-_results: OrderedDict[str, tuple[Part, ...]] = OrderedDict()
+    def __init__(self) -> None:
+        self._can_run = sandbox_problem() is None
+        self._results: OrderedDict[str, asyncio.Future[tuple[Part, ...]]] = OrderedDict()
+        self._places = asyncio.Semaphore(MAX_PROCESSES)
+        self._python = replace(get_tool("python"), _function=self._run)
 
+    def of(self, world: str) -> tuple[Tool, ...]:
+        """The tools that the items of a world are answered with."""
+        others = [self._python if name == "python" else get_tool(name) for name in tools_for(world)]
+        return (zoom, *(tool for tool in others if tool is not self._python or self._can_run))
 
-def _remembered(tool: Tool) -> Tool:
-    """The same tool, which runs equal calls without pictures once: a process of its own takes 0.3 s each time."""
+    async def _run(self, context: ToolContext, code: str, pictures: Sequence[int] = ()) -> tuple[Part, ...]:
+        if pictures:
+            return await self._call(context, {"code": code, "pictures": pictures})
+        if code not in self._results:
+            self._results[code] = asyncio.ensure_future(self._call(context, {"code": code}))
+            if len(self._results) > KEPT_RUNS:
+                self._results.popitem(last=False)
+        return await asyncio.shield(self._results[code])
 
-    async def function(context: ToolContext, **arguments: Any) -> tuple[Part, ...]:
-        key = f"{tool.spec.name} {sorted(arguments.items())}"
-        if any(value for name, value in arguments.items() if name == "pictures"):
-            return await tool.call(context, arguments)
-        if key not in _results:
-            _results[key] = await tool.call(context, arguments)
-            if len(_results) > KEPT_RUNS:
-                _results.popitem(last=False)
-        return _results[key]
-
-    return replace(tool, _function=function)
+    async def _call(self, context: ToolContext, arguments: dict[str, Any]) -> tuple[Part, ...]:
+        async with self._places:
+            return await get_tool("python").call(context, arguments)
 
 
 async def roll_out(
-    backend: LocalBackend, task: Task, budget: Budget, *, seeds: Sequence[int], temperature: float = TEMPERATURE
-) -> list[Rollout]:
+    backend: LocalBackend, toolbox: Toolbox, task: Task, budget: Budget, *, seeds: Sequence[int],
+    temperature: float = TEMPERATURE,
+) -> list[Rollout]:  # fmt: skip
     """A group: one answer per seed, all under way at once, each in Thinking with the tools of the item's world."""
     gallery = Gallery(MemoryBlobs())  # one for the group, whose agents crop alike
     pictures = () if task.item.picture is None else (gallery.add_image(task.item.picture),)
     messages = [Message.of("user", task.item.question, *pictures)]
     if task.proposals:
         messages.append(Message.of("user", second_look(task.proposals)))
-    asked, tools = Conversation(messages=tuple(messages)), tools_of(task.item.world)
+    asked, tools = Conversation(messages=tuple(messages)), toolbox.of(task.item.world)
 
     async def one(seed: int) -> Rollout:
         tape: list[TapedTurn] = []

@@ -12,13 +12,14 @@ import pytest
 import torch
 
 from narthex.backends.local import LocalBackend, TapedTurn
-from narthex.chat import Budget
+from narthex.chat import Budget, FilePart
 from narthex.engine import TokenOut
 from narthex.evals.worlds import get_world
 from narthex.model import Transformer
 from narthex.model.attention import Fresh
 from narthex.reason.prompts import Proposal, second_look
 from narthex.tokens import ChatFormat, train_tokenizer, write_nano_folder
+from narthex.tools.sandbox import sandbox_problem
 from narthex.train.corpus import tokenizer_texts
 from narthex.train.nano import export, nano_config
 from narthex.train.policy import (
@@ -34,7 +35,7 @@ from narthex.train.policy import (
     rewards,
 )
 from narthex.train.rl import Reinforcer, Seen, Settings, in_passes
-from narthex.train.rollouts import Piece, Rollout, Task, pieces_of, roll_out, tools_of
+from narthex.train.rollouts import Piece, Rollout, Task, Toolbox, pieces_of, roll_out
 
 BUDGET = Budget(think_tokens=12, answer_tokens=8, tool_calls=1)
 SETTINGS = Settings(
@@ -69,11 +70,14 @@ def folder(tmp_path_factory):
 def reinforcer(folder, tmp_path):
     made = Reinforcer(folder, tmp_path / "stage", SETTINGS, torch.device("cpu"))
     yield made
-    made.backend.close()
+    made.close()
 
 
-def answers(backend: LocalBackend, task: Task, **settings) -> list[Rollout]:
-    return asyncio.run(roll_out(backend, task, BUDGET, seeds=(1, 2, 3), **settings))
+def answers(backend: LocalBackend, task: Task) -> list[Rollout]:
+    async def all_of():
+        return await roll_out(backend, Toolbox(), task, BUDGET, seeds=(1, 2, 3))
+
+    return asyncio.run(all_of())
 
 
 def rollout(*, is_right: bool, tokens: int, looks: int = 0) -> Rollout:
@@ -131,11 +135,32 @@ def test_a_turn_that_is_written_otherwise_is_a_sequence_of_its_own():
 
 
 def test_python_is_there_where_the_world_gives_it_and_the_machine_can():
-    from narthex.tools.sandbox import sandbox_problem
-
     wanted = ["zoom"] if sandbox_problem() else ["zoom", "python"]
-    assert [tool.spec.name for tool in tools_of("words")] == wanted
-    assert [tool.spec.name for tool in tools_of("panels")] == ["zoom"]
+    toolbox = Toolbox()
+    assert [tool.spec.name for tool in toolbox.of("words")] == wanted
+    assert [tool.spec.name for tool in toolbox.of("panels")] == ["zoom"]
+
+
+@pytest.mark.skipif(sandbox_problem() is not None, reason="no code can be run here")
+def test_equal_code_runs_once(tmp_path):
+    async def results():
+        python = Toolbox().of("words")[1]
+        code = "open('log', 'a').write('x')\nopen('log').read()"
+        calls = [python.call(_Desk(tmp_path), {"code": text}) for text in (code, code, code, "6 * 7")]
+        return [parts[0].text for parts in await asyncio.gather(*calls)]
+
+    one, two, three, other = asyncio.run(results())
+    assert one == two == three and "xx" not in one and other.startswith("42")
+
+
+class _Desk:
+    """As much of a ToolContext as code without pictures needs."""
+
+    def __init__(self, folder):
+        self.folder = folder
+
+    def keep_file(self, path):
+        return FilePart(sha256="0" * 64, name=path.name, media_type="text/plain", num_bytes=1)
 
 
 # Rewards.
@@ -294,7 +319,7 @@ def test_a_leg_that_stops_goes_on_bit_by_bit(reinforcer, folder):
             reinforcer._leg_steps = other._leg_steps = 5
             assert reinforcer.learn([lesson]) == other.learn([lesson])
     finally:
-        other.backend.close()
+        other.close()
 
 
 def test_a_leg_logs_every_step_and_ends_when_it_is_told_to(reinforcer):
