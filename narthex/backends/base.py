@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, Protocol
 
 from PIL import Image
@@ -19,8 +19,10 @@ class TurnRequest:
     `think_tokens` (the mark that ends the thought among them) and `answer_tokens` bound this turn (None: what the
     context leaves); `deadline_s` counts from now. `seed` None: dice of their own on every turn. `answer_schema` is a
     JSON schema that the reply's text is to satisfy (thought and calls are free of it). `may_call` False: the tools stay
-    in the prompt, but no call is wanted any more. Set `stop`, and the turn ends within a second with what it has, its
-    usage counted. Turns of different `tenant`s share nothing that is kept.
+    in the prompt, but no call is wanted any more. `must_call`: the reply is to call one of these. `top_logprobs`: text
+    comes with the chances of its tokens, and of so many others each. Penalties are of what was written in this turn;
+    `logit_bias` is by id of the model's own vocabulary. Set `stop`, and the turn ends within a second with what it has,
+    its usage counted. Turns of different `tenant`s share nothing that is kept.
     """
 
     messages: tuple[Message, ...]
@@ -36,16 +38,34 @@ class TurnRequest:
     deadline_s: float | None = None
     answer_schema: Mapping[str, Any] | None = None
     wants_confidence: bool = False
+    must_call: tuple[str, ...] = ()
+    top_logprobs: int | None = None
+    frequency_penalty: float = 0.0
+    presence_penalty: float = 0.0
+    logit_bias: Mapping[int, float] = field(default_factory=dict)
     stop: asyncio.Event | None = None
     tenant: str = ""
 
 
+class TokenChance(NamedTuple):
+    """A token that was drawn, as text and as bytes, with its log-probability, and the likeliest in its place."""
+
+    text: str
+    data: bytes
+    logprob: float
+    top: tuple[tuple[str, bytes, float], ...] = ()
+
+
 class TurnDelta(NamedTuple):
-    """More thought or more text, never empty; `confidence` in 0..1 is of the last tokens, where wanted and known."""
+    """More thought or more text, never empty; `confidence` in 0..1 is of the last tokens, where wanted and known.
+
+    `chances`: of the tokens that settled this text, where they were asked for.
+    """
 
     kind: Literal["thought", "text"]
     text: str
     confidence: float | None = None
+    chances: tuple[TokenChance, ...] = ()
 
 
 class TurnUsage(NamedTuple):

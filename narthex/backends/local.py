@@ -15,13 +15,13 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import torch
 
-from narthex.backends.base import TurnDelta, TurnEnd, TurnRequest, TurnUsage
+from narthex.backends.base import TokenChance, TurnDelta, TurnEnd, TurnRequest, TurnUsage
 from narthex.backends.confidence import Confidence
 from narthex.backends.inside import Inside, look_inside
 from narthex.backends.watch import Interrupted, Watch
 from narthex.base.devices import pick_device
 from narthex.base.errors import ContextOverflowError, InputError, WeightsError
-from narthex.chat import answer_reserve
+from narthex.chat import ToolSpec, answer_reserve
 from narthex.engine import Engine, EngineConfig, Request, Sampling, ThinkBudget, TokenOut
 from narthex.engine.grammar import Grammar, GrammarCompiler, Matcher, with_bounded_space
 from narthex.model import Transformer, count_parameters
@@ -189,7 +189,9 @@ class _Reply:
         self._seed = (seed + len(prompt.ids)) % _SEEDS
         self._num_thought = self._num_answer = self._num_cached = 0
         self._is_stopped = self._is_cancelled = False
-        self._grammar = None if request.answer_schema is None else _answer_grammar(request, backend.grammars)
+        has_form = request.answer_schema is not None or bool(request.must_call)
+        self._grammar = _answer_grammar(request, backend.grammars) if has_form else None
+        self._chances: list[TokenChance] = []  # of tokens whose text is not settled yet
         self._confidence = Confidence()
         self._tape = backend._tape
         self._taken: list[TokenOut] = []  # for the tape
@@ -211,7 +213,7 @@ class _Reply:
             watch.close()
         if self._tape is not None:
             self._tape.append(TapedTurn(self._prompt.ids, self._prompt.tiles, self._taken))
-        for delta in _shown(self._parser.drain()):
+        for delta in self._shown(self._parser.drain()):
             yield delta
 
     async def _generate(self, watch: Watch) -> AsyncGenerator[TurnDelta]:
@@ -271,7 +273,8 @@ class _Reply:
             stop_ids=frozenset(self._chat.stop_ids),
             sampling=Sampling(
                 temperature=request.temperature, top_p=request.top_p, seed=self._seed,
-                top_logprobs=0 if request.wants_confidence or self._tape is not None else None,
+                frequency_penalty=request.frequency_penalty, presence_penalty=request.presence_penalty,
+                logit_bias=request.logit_bias, top_logprobs=self._num_logprobs(),
             ),
             think=think,
             cache_salt=request.tenant,
@@ -295,7 +298,28 @@ class _Reply:
         self._is_stopped = token.id in self._chat.stop_ids or token.finish_reason == "stop"
         if token.logprob is not None and not token.is_forced:
             self._confidence.push(token.logprob)
-        yield from _shown(found, self._confidence.last)
+            is_text = not (was_in_thought or self._parser.in_thought)
+            if self._request.top_logprobs is not None and is_text and self._chat.tokenizer.name(token.id) is None:
+                top = tuple((*self._word(id_), logprob) for id_, logprob in token.top_logprobs)
+                self._chances.append(TokenChance(*self._word(token.id), token.logprob, top))
+        yield from self._shown(found)
+
+    def _word(self, id_: int) -> tuple[str, bytes]:
+        data = self._chat.tokenizer.decode_bytes([id_])
+        return data.decode("utf-8", errors="replace"), data
+
+    def _num_logprobs(self) -> int | None:
+        if self._request.top_logprobs is not None:
+            return self._request.top_logprobs
+        return 0 if self._request.wants_confidence or self._tape is not None else None
+
+    def _shown(self, found: list[ReplyDelta]) -> Iterator[TurnDelta]:
+        for delta in found:
+            if delta.kind != "call" and delta.text:
+                chances: tuple[TokenChance, ...] = ()
+                if delta.kind == "text":
+                    chances, self._chances = tuple(self._chances), []
+                yield TurnDelta(delta.kind, delta.text, self._confidence.last, chances)
 
     def _is_over(self) -> bool:
         is_late = self._until is not None and time.monotonic() >= self._until
@@ -304,38 +328,38 @@ class _Reply:
         return self._is_stopped or is_late or is_full or has_answered
 
 
-def _shown(found: list[ReplyDelta], confidence: float | None = None) -> Iterator[TurnDelta]:
-    for delta in found:
-        if delta.kind != "call" and delta.text:
-            yield TurnDelta(delta.kind, delta.text, confidence)
-
-
 def _answer_grammar(request: TurnRequest, grammars: GrammarCompiler | None) -> Grammar:
-    """The schema; where there are tools, or else calls of them, in any of the shapes that models write.
+    """The schema; where there are tools, or else calls of them, in any of the shapes that models write. Where a call
+    is to come, calls alone.
 
     Arguments are held to their tool's schema where a grammar can be made of it; else the tool's own check tells the
     model what is wrong.
     """
     if not (request.tools and request.may_call) or grammars is None:
         return Grammar("json_schema", json.dumps(request.answer_schema))
-    bound = _calls_or_answer(request, [tool.parameters for tool in request.tools])
+    tools = [tool for tool in request.tools if not request.must_call or tool.name in request.must_call]
+    bound = _calls_or_answer(request, tools, [tool.parameters for tool in tools])
     try:
         grammars.compile(bound)
     except InputError:
-        return _calls_or_answer(request, [{"type": "object"}] * len(request.tools))
+        return _calls_or_answer(request, tools, [{"type": "object"}] * len(tools))
     return bound
 
 
-def _calls_or_answer(request: TurnRequest, arguments: Sequence[Mapping[str, Any]]) -> Grammar:
+def _calls_or_answer(
+    request: TurnRequest, tools: Sequence[ToolSpec], arguments: Sequence[Mapping[str, Any]]
+) -> Grammar:
     marked = r"/(<tool_call>|<function=|\[[A-Za-z_][A-Za-z_0-9.]*\()(.|\n)*/"
-    numbers = range(len(request.tools))
-    lines = [
-        "start: answer | call (BREAK call)* | MARKED",
-        f"answer: %json {json.dumps(with_bounded_space(request.answer_schema))}",
+    numbers = range(len(tools))
+    lines = ["start: call (BREAK call)*"]
+    if not request.must_call:
+        answer = json.dumps(with_bounded_space(request.answer_schema))
+        lines = ["start: answer | call (BREAK call)* | MARKED", f"answer: %json {answer}", f"MARKED: {marked}"]
+    lines += [
         "call: " + " | ".join(f"call_{number}" for number in numbers),
     ]
-    for number, tool, schema in zip(numbers, request.tools, arguments, strict=True):
+    for number, tool, schema in zip(numbers, tools, arguments, strict=True):
         head = ('"{" SPACE "\\"name\\":" SPACE ' + json.dumps(f'"{tool.name}",') + ' SPACE "\\"parameters\\":" SPACE')
         lines.append(f'call_{number}: {head} arguments_{number} SPACE "}}"')
         lines.append(f"arguments_{number}: %json {json.dumps(with_bounded_space(dict(schema)))}")
-    return Grammar("lark", "\n".join([*lines, r"BREAK: /\n+/", "SPACE: / ?/", f"MARKED: {marked}"]))
+    return Grammar("lark", "\n".join([*lines, r"BREAK: /\n+/", "SPACE: / ?/"]))

@@ -8,7 +8,7 @@ import secrets
 from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
 
-from narthex.backends.base import TurnDelta, TurnUsage
+from narthex.backends.base import TokenChance, TurnDelta, TurnUsage
 from narthex.backends.confidence import Confidence
 from narthex.backends.think_tags import ThinkTags, ThoughtPlace
 from narthex.chat import ToolCall
@@ -65,16 +65,20 @@ class ReplyReader:
     """Feed it the chunks of one reply. Not for reuse.
 
     `place`: where this upstream puts thought, None where that is not known yet and the reply may think. `is_closed`:
-    the reply goes on after a thought that was closed for it.
+    the reply goes on after a thought that was closed for it. `keeps_chances`: text comes with those of its tokens.
     """
 
-    def __init__(self, place: ThoughtPlace | None, *, is_closed: bool = False) -> None:
+    def __init__(
+        self, place: ThoughtPlace | None, *, is_closed: bool = False, keeps_chances: bool = False
+    ) -> None:
         self.tags = ThinkTags("tags" if is_closed else place)
         self.finish_reason: Literal["stop", "length", "cancelled"] | None = None
         self.confidence = Confidence()
         self.thought: list[str] = []
         self.text: list[str] = []
         self._is_closed = is_closed
+        self._keeps_chances = keeps_chances
+        self._chances: list[TokenChance] = []  # of tokens whose text is not settled yet
         self._late: list[str] = []  # after a closed thought: a server's parser may take the answer for thought
         self._calls: list[_CallPieces] = []
         self._thought_tally, self._answer_tally = _Tally(), _Tally()
@@ -226,7 +230,13 @@ class ReplyReader:
     def _show(self, pieces: list[Piece]) -> list[TurnDelta]:
         for piece in pieces:
             (self.thought if piece.kind == "thought" else self.text).append(piece.text)
-        return [TurnDelta(piece.kind, piece.text, self.confidence.last) for piece in pieces if piece.text]
+        shown = []
+        for piece in pieces:
+            if piece.text:
+                chances = tuple(self._chances) if piece.kind == "text" else ()
+                shown.append(TurnDelta(piece.kind, piece.text, self.confidence.last, chances))
+                self._chances = []
+        return shown
 
     def _take_logprobs(self, logprobs: Any) -> int:
         """Push the tokens' log-probabilities; returns how many there were."""
@@ -235,6 +245,8 @@ class ReplyReader:
         numbers = [float(value) for value in scored if isinstance(value, (int, float)) and not isinstance(value, bool)]
         for number in numbers:
             self.confidence.push(number)
+        if self._keeps_chances and content:
+            self._chances += [chance for entry in content if (chance := _chance(entry)) is not None]
         return len(numbers)
 
     def _take_usage(self, usage: Any) -> int | None:
@@ -251,6 +263,23 @@ class ReplyReader:
     def _num_characters(self) -> int:
         called = sum(len(call.name) + sum(map(len, call.arguments)) for call in self._calls)
         return sum(map(len, self.thought)) + sum(map(len, self.text)) + called
+
+
+def _chance(entry: Any) -> TokenChance | None:
+    """A token's chance as OpenAI writes it; None for what is malformed."""
+    if not isinstance(entry, dict) or not isinstance(entry.get("token"), str):
+        return None
+    logprob = entry.get("logprob")
+    if not isinstance(logprob, (int, float)) or isinstance(logprob, bool):
+        return None
+    top = entry.get("top_logprobs")
+    read = [_chance({**other, "top_logprobs": None}) for other in top if isinstance(other, dict)] if top else []
+    others = tuple((each.text, each.data, each.logprob) for each in read if each is not None)
+    try:
+        data = bytes(entry.get("bytes") or entry["token"].encode())
+    except (TypeError, ValueError):  # no bytes, or half a character
+        data = entry["token"].encode(errors="replace")
+    return TokenChance(entry["token"], data, float(logprob), others)
 
 
 def settle_usage(

@@ -127,8 +127,18 @@ class Known:
             body["tools"] = write_tools(request.tools)
             if not request.may_call:
                 body["tool_choice"] = "none"
-        if request.wants_confidence:
+            elif request.must_call:
+                only = {"type": "function", "function": {"name": request.must_call[0]}}
+                body["tool_choice"] = only if len(request.must_call) == 1 else "required"
+        if request.wants_confidence or request.top_logprobs is not None:
             body["logprobs"] = True
+        if request.top_logprobs:
+            body["top_logprobs"] = request.top_logprobs
+        for name in ("frequency_penalty", "presence_penalty"):
+            if value := getattr(request, name):
+                body[name] = value
+        if request.logit_bias:
+            body["logit_bias"] = {str(id_): bias for id_, bias in request.logit_bias.items()}
         if request.tenant and self.dialect.has_cache_salt:
             body["cache_salt"] = hashlib.sha256(request.tenant.encode()).hexdigest()
         if request.answer_schema is not None:

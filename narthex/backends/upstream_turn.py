@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 from narthex.backends.base import TurnDelta, TurnEnd, TurnRequest, TurnUsage
 from narthex.backends.dialects import LEAST_THINKING_BUDGET
+from narthex.backends.think_tags import ThoughtPlace
 from narthex.backends.upstream_http import Failure, UpstreamHttp
 from narthex.backends.upstream_reply import CHARACTERS_PER_TOKEN, ReplyReader
 from narthex.backends.upstream_request import Known, estimate_prompt, is_overflow
@@ -81,11 +82,14 @@ class Turn:
             confidence=min((one for one in sure if one is not None), default=None),
         )  # fmt: skip
 
+    def _reader(self, place: ThoughtPlace | None, *, is_closed: bool = False) -> ReplyReader:
+        return ReplyReader(place, is_closed=is_closed, keeps_chances=self._request.top_logprobs is not None)
+
     async def _replies(self) -> AsyncGenerator[TurnDelta]:
         """The reply, and where its thought was cut, what follows on it."""
         # What is known of a reply that is not to think: nothing, if the template opens a thought all the same.
         place = self._known.place if self._thinking else None if self._known.place == "opened" else "tags"
-        async with aclosing(self._exchange(self._first_body, ReplyReader(place))) as deltas:
+        async with aclosing(self._exchange(self._first_body, self._reader(place))) as deltas:
             async for delta in deltas:
                 yield delta
         self._is_spent = self._is_spent or self._has_thought_all()
@@ -97,7 +101,7 @@ class Turn:
         if thought.strip() and await self._continues():
             self._way = "continued"
             try:
-                reader = ReplyReader("tags", is_closed=True)
+                reader = self._reader("tags", is_closed=True)
                 async with aclosing(self._exchange(lambda: self._continued_body(thought), reader)) as deltas:
                     async for delta in deltas:
                         yield delta
@@ -113,7 +117,7 @@ class Turn:
         note = _CUT_OFF.format(thought.strip()) if thought.strip() else _HIDDEN
         self._written = add_note(self._written, note)
         place = None if self._known.place == "opened" else "tags"
-        reader = ReplyReader(place)
+        reader = self._reader(place)
         async with aclosing(self._exchange(lambda: self._answer_body(thinking=False), reader)) as deltas:
             async for delta in deltas:
                 yield delta

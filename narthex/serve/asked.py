@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,6 +15,7 @@ from narthex.reason.approvals import Approve
 from narthex.serve.bodies import Wire, warning_of_unknown
 from narthex.serve.callers import Caller
 from narthex.serve.errors import CONTEXT_CODE, ApiError
+from narthex.serve.line import Extras
 from narthex.serve.messages import Reader, read_tools
 from narthex.serve.replies import Showing
 from narthex.serve.runs import RunBlobs
@@ -55,6 +56,8 @@ class Asked:
     warnings: tuple[str, ...] = ()
     approve: Approve | None = None
     folder: Path | None = None
+    extras: Extras = field(default_factory=Extras)
+    num_choices: int = 1
 
     @property
     def showing(self) -> Showing:
@@ -95,8 +98,13 @@ def understand(body: ChatBody, service: Service, caller: Caller) -> Asked:
     caller_tools = read_tools(body.tools or ())
     if any(entry.function.strict for entry in body.tools or ()):
         warnings.append("ignored: 'tools[].function.strict'")
-    if not may_call(body.tool_choice):
+    must_call = read_choice(body.tool_choice, caller_tools, mode)
+    if must_call is None:
         caller_tools = ()
+    extras = Extras(
+        must_call or (), _top_logprobs(body, mode), body.frequency_penalty or 0.0, body.presence_penalty or 0.0,
+        _bias(body.logit_bias or {}, backend),
+    )  # fmt: skip
     _check_length(body, backend)
     blobs = RunBlobs()
     conversation = Reader(Gallery(blobs)).conversation(body.messages)
@@ -111,6 +119,7 @@ def understand(body: ChatBody, service: Service, caller: Caller) -> Asked:
         wants_usage=bool(body.stream_options and body.stream_options.include_usage),
         is_kept=service.keeps_runs and body.store is not False,
         most_calls=1 if body.parallel_tool_calls is False else None, warnings=tuple(warnings),
+        extras=extras, num_choices=body.n or 1,
     )  # fmt: skip
 
 
@@ -138,13 +147,60 @@ def _answer_tokens(body: ChatBody) -> int | None:
     return one if one is not None else other
 
 
-def may_call(choice: Any) -> bool:
-    """Whether calls are allowed. Raises: ApiError for a choice that cannot be kept."""
-    if choice in (None, "auto", "none"):
-        return choice != "none"
-    raise ApiError(
-        "'tool_choice' cannot force a call yet", param="tool_choice", code="unsupported_value", hint="auto or none"
-    )
+def read_choice(choice: Any, caller_tools: Sequence[ToolSpec], mode: Mode) -> tuple[str, ...] | None:
+    """The tools of which one is to be called, none where the model may choose; None where no call may come.
+
+    Raises: ApiError for a choice that cannot be kept.
+    """
+    if choice in (None, "auto"):
+        return ()
+    if choice == "none":
+        return None
+    names = tuple(tool.name for tool in caller_tools)
+    if isinstance(choice, dict) and choice.get("type") == "function":
+        inner = choice.get("function", choice)
+        name = inner.get("name") if isinstance(inner, dict) else None
+        names = tuple(known for known in names if known == name)
+    elif choice != "required":
+        raise ApiError(
+            "'tool_choice' cannot be read", param="tool_choice", code="unsupported_value",
+            hint="auto, none, required, or one function by its name",
+        )  # fmt: skip
+    if not names:
+        raise ApiError("'tool_choice' names no function of 'tools'", param="tool_choice", code="invalid_value")
+    if mode == "contemplating":
+        raise ApiError(
+            "several agents cannot be made to call the same", param="tool_choice", code="unsupported_value",
+            hint="force a call in Instant or Thinking",
+        )  # fmt: skip
+    return names
+
+
+def _top_logprobs(body: ChatBody, mode: Mode) -> int | None:
+    """So many alternatives to each token; None where no probabilities are asked for. Raises: ApiError."""
+    if not body.logprobs:
+        if body.top_logprobs:
+            raise ApiError("'top_logprobs' needs 'logprobs'", param="top_logprobs", code="contradiction")
+        return None
+    if mode == "contemplating":
+        raise ApiError(
+            "the answer of several agents has no probabilities of its own", param="logprobs",
+            code="unsupported_value", hint="ask in Instant or Thinking",
+        )  # fmt: skip
+    return body.top_logprobs or 0
+
+
+def _bias(given: Mapping[str, float], backend: Backend) -> dict[int, float]:
+    """By token id. Raises: ApiError for what is no id of the model's."""
+    chat = getattr(backend, "chat", None)
+    most = 2**31 if chat is None else chat.tokenizer.vocab_size
+    bias: dict[int, float] = {}
+    for name, value in given.items():
+        if not (name.isascii() and name.isdecimal() and int(name[:12]) < most):
+            where = f"logit_bias.{name[:20]}"
+            raise ApiError(f"'{where}' is no token of {backend.name}", param=where, code="invalid_value")
+        bias[int(name)] = value
+    return bias
 
 
 def answer_schema_of(wanted: ResponseFormat | None) -> Mapping[str, Any] | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
 
 from narthex.chat import Agreement, Event, Ledger, Mode, RunFinished, ToolCall
@@ -138,15 +139,17 @@ def _short(text: str) -> str:
     return line if len(line) <= MAX_ANSWER_CHARS else line[: MAX_ANSWER_CHARS - 1] + "…"
 
 
-def usage_of(ledger: Ledger) -> dict[str, Any]:
-    """The ledger's sum, as clients count it: thought is a part of what was written."""
-    written = ledger.thought_tokens + ledger.answer_tokens
+def summed_usage(ledgers: Sequence[Ledger]) -> dict[str, Any]:
+    """The ledgers' sum, as clients count it: thought is a part of what was written."""
+    prompt = sum(ledger.prompt_tokens for ledger in ledgers)
+    thought = sum(ledger.thought_tokens for ledger in ledgers)
+    written = thought + sum(ledger.answer_tokens for ledger in ledgers)
     return {
-        "prompt_tokens": ledger.prompt_tokens,
+        "prompt_tokens": prompt,
         "completion_tokens": written,
-        "total_tokens": ledger.prompt_tokens + written,
-        "prompt_tokens_details": {"cached_tokens": ledger.cached_tokens},
-        "completion_tokens_details": {"reasoning_tokens": ledger.thought_tokens},
+        "total_tokens": prompt + written,
+        "prompt_tokens_details": {"cached_tokens": sum(ledger.cached_tokens for ledger in ledgers)},
+        "completion_tokens_details": {"reasoning_tokens": thought},
     }
 
 

@@ -15,13 +15,14 @@ from narthex.serve.asked import (
     answer_schema_of,
     check_fates,
     choose_way,
-    may_call,
     own_tools,
+    read_choice,
 )
 from narthex.serve.belongings import file_of, response_of, store_of
 from narthex.serve.bodies import warning_of_unknown
 from narthex.serve.callers import Caller
 from narthex.serve.errors import CONTEXT_CODE, ApiError
+from narthex.serve.line import Extras
 from narthex.serve.messages import Reader, read_tools
 from narthex.serve.replies import Showing
 from narthex.serve.response_input import InputReader
@@ -72,7 +73,8 @@ def understand_response(body: ResponseBody, service: Service, caller: Caller) ->
     is_kept = service.keeps_runs and body.store is not False
     _check_keeping(body, service, is_kept)
     caller_tools = read_tools([_tool(tool, f"tools[{place}]") for place, tool in enumerate(body.tools or ())])
-    if not may_call(body.tool_choice):
+    must_call = read_choice(body.tool_choice, caller_tools, way.mode)
+    if must_call is None:
         caller_tools = ()
     blobs = RunBlobs(service.store)
     before = _before(body, service, caller) if body.previous_response_id else ()
@@ -87,7 +89,7 @@ def understand_response(body: ResponseBody, service: Service, caller: Caller) ->
         temperature=body.temperature or 0.0, top_p=1.0 if body.top_p is None else body.top_p,
         is_streamed=bool(body.stream), is_kept=is_kept,
         most_calls=1 if body.parallel_tool_calls is False else None,
-        warnings=(*warnings, *way.warnings, *verbosity),
+        warnings=(*warnings, *way.warnings, *verbosity), extras=Extras(must_call or ()),
     )  # fmt: skip
     told = Told(
         f"resp_{uuid.uuid4().hex}", uuid.uuid4().hex, round(time.time(), 3), _echo(body), asked.showing,

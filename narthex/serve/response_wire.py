@@ -108,7 +108,8 @@ class ResponseBody(Wire):
         "taken", "`format`: `text`, `json_object`, or `json_schema`, which binds; `verbosity` is ignored")] = None
     tools: Annotated[list[ResponseTool] | None, Field(max_length=MAX_TOOLS), Says(
         "taken", "your functions, which you run; `strict` is ignored, any other type is refused")] = None
-    tool_choice: Annotated[Any, Says("taken", "`auto` or `none`; anything else is refused")] = None
+    tool_choice: Annotated[Any, Says(
+        "taken", "`auto`, `none`, `required`, or one function; not forced in Contemplating")] = None
     parallel_tool_calls: Annotated[bool | None, Says("taken", "false: the first call alone comes out")] = None
     metadata: Annotated[dict[_Key, _Value] | None, Field(max_length=MAX_METADATA), Says(
         "taken", "kept with the response and given back")] = None

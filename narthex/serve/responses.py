@@ -83,7 +83,7 @@ class Making:
     def __init__(self, service: Service, caller: Caller, question: Question) -> None:
         self._service, self._caller, self._question = service, caller, question
         self._asked, self._told = question.asked, question.told
-        self._line = Line(self._asked.backend, self._asked.stops)
+        self._line = Line(self._asked.backend, self._asked.stops, self._asked.extras)
 
     async def reply(self) -> Response:
         """In the background what was asked is on disk when this returns. Raises: ApiError."""
@@ -147,7 +147,7 @@ class Making:
             is_overflow = self._line.has_overflowed and event.http_status == 400
             raise ApiError(
                 event.message, status=event.http_status, hint=event.hint, param="input" if is_overflow else None,
-                code=CONTEXT_CODE if is_overflow else None,
+                code=CONTEXT_CODE if is_overflow else event.code,
             )  # fmt: skip
 
 

@@ -54,6 +54,13 @@ class RunBlobs:
             return self._memory.get(sha256)
         return self._known.blobs.get(sha256)
 
+    def copy(self) -> RunBlobs:
+        """The same pictures, for another run."""
+        other = RunBlobs(self._known)
+        for sha256, media_type in self._media_types.items():
+            other.put(self._memory.get(sha256).data, media_type)
+        return other
+
     def keep_in(self, store: Store, run_id: str) -> None:
         """Copy what is here into `store` as what that run shows, and from now on what comes."""
         self._store, self._run_id = store, run_id
@@ -127,7 +134,7 @@ async def launch(
     begun = asyncio.Event()
 
     async def work() -> None:
-        line = Line(asked.backend, asked.stops)
+        line = Line(asked.backend, asked.stops, asked.extras)
         events = events_of(service, asked, caller, line, run_id=run_id, on_begin=on_begin, on_finish=on_finish)
         try:
             async with aclosing(events) as stream:

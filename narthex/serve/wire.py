@@ -19,6 +19,9 @@ MAX_MESSAGES = 4096
 MAX_PARTS = 1024  # of one message
 MAX_TOOLS = 128  # as OpenAI has it
 MAX_STOPS, MAX_STOP_CHARS = 16, 256
+MAX_CHOICES = 16
+MAX_TOP_LOGPROBS = 20  # as OpenAI has it
+MAX_BIASES = 1024
 MAX_TOKENS = 10**9
 _SEED = 2**63
 
@@ -117,8 +120,7 @@ class ThinkingEntry(Wire):
 _Count = Annotated[int, Field(ge=1, le=MAX_TOKENS)]
 _Think = Annotated[int, Field(ge=0, le=MAX_TOKENS)]
 _Stop = Annotated[str, Field(min_length=1, max_length=MAX_STOP_CHARS)]
-_NO_LOGPROBS = "probabilities are not given out yet"
-_NO_PENALTY = Says("refused", "no penalties here", (0,))
+_Bias = Annotated[float, Field(ge=-100, le=100)]
 _OLD_TOOLS = Says("refused", "OpenAI's older form of `tools`", ([],))
 
 
@@ -153,17 +155,22 @@ class ChatBody(Wire):
         "taken", "a string or up to 16; the answer ends before the first that it would hold")] = None
     tools: Annotated[list[ToolEntry] | None, Field(max_length=MAX_TOOLS), Says(
         "taken", "your functions, which you run; `strict` is ignored")] = None
-    tool_choice: Annotated[Any, Says("taken", "`auto` or `none`; anything else is refused")] = None
+    tool_choice: Annotated[Any, Says(
+        "taken", "`auto`, `none`, `required`, or one function; not forced in Contemplating")] = None
     parallel_tool_calls: Annotated[bool | None, Says("taken", "false: the first call alone comes out")] = None
     response_format: Annotated[ResponseFormat | None, Says(
         "taken", "`text`, `json_object`, or `json_schema`, which binds the answer; `strict` is always so")] = None
     store: Annotated[bool | None, Says("taken", "false: nothing is kept of this run")] = None
-    n: Annotated[int | None, Says("refused", "one answer a request", (1,))] = None
-    logprobs: Annotated[bool | None, Says("refused", _NO_LOGPROBS, (False,))] = None
-    top_logprobs: Annotated[int | None, Says("refused", _NO_LOGPROBS, (0,))] = None
-    logit_bias: Annotated[dict[str, Any] | None, Says("refused", "no biases here", ({},))] = None
-    frequency_penalty: Annotated[float | None, _NO_PENALTY] = None
-    presence_penalty: Annotated[float | None, _NO_PENALTY] = None
+    n: Annotated[int | None, Field(ge=1, le=MAX_CHOICES), Says(
+        "taken", "so many answers, each a run of its own, with seeds one apart; all of them count")] = None
+    logprobs: Annotated[bool | None, Says(
+        "taken", "log-probabilities of the answer's tokens, before temperature; not in Contemplating")] = None
+    top_logprobs: Annotated[int | None, Field(ge=0, le=MAX_TOP_LOGPROBS), Says(
+        "taken", "the likeliest tokens in the place of each")] = None
+    logit_bias: Annotated[dict[str, _Bias] | None, Field(max_length=MAX_BIASES), Says(
+        "taken", "by token id, from -100 to 100, on thought and answer")] = None
+    frequency_penalty: Annotated[float | None, Field(ge=-2, le=2), Says("taken", "of each turn's own tokens")] = None
+    presence_penalty: Annotated[float | None, Field(ge=-2, le=2), Says("taken", "the same")] = None
     modalities: Annotated[list[Any] | None, Says("refused", "answers are text", (["text"],))] = None
     audio: Annotated[Any, Says("refused", "answers are text")] = None
     functions: Annotated[Any, _OLD_TOOLS] = None

@@ -147,7 +147,7 @@ def test_room_for_the_answer_is_kept(client):
     ("how", "kind", "param"),
     [
         ({"model": "gpt-4o"}, openai.NotFoundError, "model"),
-        ({"n": 3}, openai.BadRequestError, "n"),
+        ({"n": 300}, openai.BadRequestError, "n"),
         ({"model": "narthex-nano:thinking", "reasoning_effort": "none"}, openai.BadRequestError, "reasoning_effort"),
         ({"messages": [{"role": "user", "content": "gauge " * 9000}]}, openai.BadRequestError, "messages"),
         ({"response_format": {"type": "json_schema", "json_schema": {"name": "x", "schema": {"type": "no such"}}}},

@@ -11,8 +11,7 @@ from narthex.serve.wire import FATES, ChatBody, says
 from .serve_helpers import PATH, asks, function, served
 
 VALUES = {
-    "n": 2, "logprobs": True, "top_logprobs": 3, "logit_bias": {"1": 2}, "frequency_penalty": 0.5,
-    "presence_penalty": -0.5, "modalities": ["text", "audio"], "audio": {"voice": "x"}, "functions": [{"name": "f"}],
+    "modalities": ["text", "audio"], "audio": {"voice": "x"}, "functions": [{"name": "f"}],
     "function_call": {"name": "f"}, "web_search_options": {}, "moderation": {"model": "x"},
     "prediction": {"type": "content", "content": "x"}, "service_tier": "flex", "verbosity": "low", "user": "me",
     "safety_identifier": "me", "metadata": {"a": "b"}, "prompt_cache_key": "k", "prompt_cache_options": {},
@@ -104,6 +103,15 @@ async def test_a_warning_names_some_of_many():
         ({"tools": [function("f", x={"description": "y" * 300_000})]}, "tools"),
         ({"tool_choice": "required"}, "tool_choice"),
         ({"tool_choice": {"type": "function", "function": {"name": "f"}}}, "tool_choice"),
+        ({"tool_choice": "any", "tools": [function()]}, "tool_choice"),
+        ({"tool_choice": "required", "tools": [function()], "model": "scripted:contemplating"}, "tool_choice"),
+        ({"logprobs": True, "model": "scripted:contemplating"}, "logprobs"),
+        ({"top_logprobs": 3}, "top_logprobs"),
+        ({"logprobs": True, "top_logprobs": 21}, "top_logprobs"),
+        ({"logit_bias": {"x": 1}}, "logit_bias.x"),
+        ({"logit_bias": {"1": 101}}, "logit_bias.1"),
+        ({"frequency_penalty": 3}, "frequency_penalty"),
+        ({"n": 16384}, "n"),
         ({"response_format": {"type": "yaml"}}, "response_format.type"),
         ({"response_format": {"type": "json_schema"}}, "response_format.json_schema"),
         ({"chat_template_kwargs": {"tools": []}}, "chat_template_kwargs.tools"),
