@@ -5,7 +5,7 @@ SEED ?=
 ARGS ?=
 export SEED
 
-.PHONY: demo test check lint bench soak
+.PHONY: demo test check lint bench soak page page-test
 
 demo:
 	@$(PYTHON) scripts/run.py demo
@@ -24,3 +24,9 @@ bench:
 
 soak:
 	@$(PYTHON) scripts/run.py soak -- $(ARGS)
+
+page:
+	@$(PYTHON) scripts/run.py page
+
+page-test:
+	@$(PYTHON) scripts/run.py page-test -- $(ARGS)

@@ -1,4 +1,5 @@
-"""Set up and run: `python3 scripts/run.py demo | test | check | lint | bench | soak`. Needs Python >= 3.11 alone.
+"""Set up and run: `python3 scripts/run.py demo | test | check | lint | bench | soak | page | page-test`. Needs Python
+>= 3.11; the last two Node 20 as well.
 
     demo    a fresh panel, a question about it, the answer        (SEED=n draws another)
     test    the tests that take minutes
@@ -6,6 +7,8 @@
     lint    ruff and mypy
     bench   tokens a second beside transformers and llama.cpp (installs llama.cpp, which compiles for minutes)
     soak    30 minutes of 64 clients on one engine
+    page    build the page that `narthex serve` shows, from web/
+    page-test   its tests, in Chromium against a real server; `-- --if-possible` passes where there is none to test with
 
 It makes .venv beside this folder, installs Narthex there, and remembers what it installed: while pyproject.toml stays
 as it is, later calls start at once. What stands after `--` goes to pytest, to the benchmark or to the soak.
@@ -38,6 +41,11 @@ TORCH_CUDA_MB = 3000
 
 DEMO_SEED = 1
 
+CHOICES = ("demo", "test", "check", "lint", "bench", "soak", "page", "page-test")
+WEB, PAGE = ROOT / "web", ROOT / "narthex" / "serve" / "dist"
+NODE_MAJOR = 20
+CHROMIUMS = ("chromium", "chromium-browser", "google-chrome")
+
 # More workers than this gain little: most of a worker's life is importing torch.
 MAX_WORKERS = 4
 
@@ -46,7 +54,7 @@ def main() -> int:
     use_new_enough_python()
     os.chdir(ROOT)
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["demo", "test", "check", "lint", "bench", "soak"])
+    parser.add_argument("what", choices=list(CHOICES))
     parser.add_argument("more", nargs="*", help="after --: arguments for pytest, the benchmark or the soak")
     options = parser.parse_args()
     if options.what == "demo":
@@ -56,6 +64,10 @@ def main() -> int:
     if options.what == "bench":
         set_up(extra="dev,bench")
         return run("bench/decode.py", *options.more)
+    if options.what == "page":
+        return build_page()
+    if options.what == "page-test":
+        return test_page(is_optional="--if-possible" in options.more)
     set_up(extra="dev")
     if options.what == "soak":
         return run("bench/soak.py", *options.more)
@@ -83,6 +95,55 @@ def run_tests(*arguments: str) -> int:
     workers = min(os.cpu_count() or 1, MAX_WORKERS)
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     return run("-m", "pytest", *folders, "-q", "-n", str(workers), *arguments)
+
+
+def build_page() -> int:
+    """npm's packages, where they have changed, and the page from web/."""
+    npm = shutil.which("npm")
+    if npm is None or not has_node():
+        stop(f"the page is built with Node {NODE_MAJOR} or newer, which is not here", "your distribution has it")
+    wanted = hashlib.sha256((WEB / "package-lock.json").read_bytes()).hexdigest()
+    stamp = WEB / "node_modules" / ".narthex-setup"
+    if not stamp.is_file() or stamp.read_text(encoding="utf-8") != wanted:
+        say("Fetching the page's packages (about 40 MB).")
+        if subprocess.run([npm, "ci", "--ignore-scripts", "--no-progress"], cwd=WEB, check=False).returncode:
+            return 1
+        stamp.write_text(wanted, encoding="utf-8")
+    return subprocess.run([npm, "run", "build"], cwd=WEB, check=False).returncode
+
+
+def has_node() -> bool:
+    node = shutil.which("node")
+    if node is None:
+        return False
+    version = subprocess.run([node, "--version"], capture_output=True, text=True, check=False).stdout
+    return int(version.strip().lstrip("v").split(".")[0] or 0) >= NODE_MAJOR
+
+
+def test_page(*, is_optional: bool) -> int:
+    """The page's tests, one file after another; where they cannot be, a word about it, which is an error or not."""
+    chromium = os.environ.get("NARTHEX_CHROMIUM") or next(filter(None, map(shutil.which, CHROMIUMS)), None)
+    missing = [
+        *([] if has_node() and shutil.which("npm") else [f"Node {NODE_MAJOR}"]),
+        *([] if chromium else ["Chromium (apt install chromium)"]),
+    ]
+    if missing:
+        if not is_optional:
+            stop(f"the page's tests need {' and '.join(missing)}", "NARTHEX_CHROMIUM may name a browser")
+        say(f"The page is not tested here: no {', no '.join(missing)}.")
+        return 0
+    set_up(extra=None)
+    if build_page():
+        if is_optional and not (WEB / "node_modules" / ".narthex-setup").is_file():
+            say("The page is not tested here: its packages could not be fetched; npm's own words are above.")
+            return 0
+        return 1
+    environment = {**os.environ, "NARTHEX_PYTHON": str(PYTHON), "NARTHEX_CHROMIUM": str(chromium)}
+    for step in ("size", "test"):
+        code = subprocess.run(["npm", "run", "--silent", step], cwd=WEB, env=environment, check=False).returncode
+        if code:
+            return code
+    return 0
 
 
 def lint() -> int:

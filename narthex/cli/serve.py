@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import sys
+import webbrowser
 from typing import Annotated
 
 import typer
 
-from narthex.base.errors import InputError
+from narthex.base.errors import ConfigError, InputError
 from narthex.cli.choices import DeviceName, ModelName, SaveChoice, UpstreamName
 
 MAX_PORT = 65535
@@ -22,6 +23,7 @@ def command(
     port: Annotated[int, typer.Option("--port", metavar="N", help="Default: 8000; 0 takes any that is free.")] = 8000,
     device: DeviceName = None,
     save: SaveChoice = None,
+    opens: Annotated[bool, typer.Option("--open", help="Show the page in a browser; build it first, once.")] = False,
 ) -> None:
     """Answer OpenAI's clients: chat completions in all three modes, streaming or not.
 
@@ -39,6 +41,7 @@ def command(
     from narthex.cli.session import Manner
     from narthex.serve import Service, listen, serve
     from narthex.serve.gate import is_loopback
+    from narthex.serve.page import build, is_built
     from narthex.serve.server import address_of
     from narthex.serve.settings import read_serve_settings
 
@@ -53,8 +56,23 @@ def command(
         )  # fmt: skip
         if reached.ceiling is not None:
             service.ceiling = reached.ceiling
+        if opens and not is_built():
+            try:
+                build(_say)
+            except ConfigError as error:  # the API works all the same
+                _say(f"warning: {error.message} (hint: {error.hint})")
         url, name = address_of(taken), reached.backend.name
-        serve(service, taken, on_ready=lambda: _greet(url, name, is_kept=keeps_runs, asks_keys=people.has_users))
+
+        def on_ready() -> None:
+            _greet(url, name, is_kept=keeps_runs, asks_keys=people.has_users)
+            if opens and is_built():
+                webbrowser.open(url)
+
+        serve(service, taken, on_ready=on_ready)
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
 
 
 def _greet(url: str, name: str, *, is_kept: bool, asks_keys: bool) -> None:
@@ -63,6 +81,7 @@ def _greet(url: str, name: str, *, is_kept: bool, asks_keys: bool) -> None:
     key = " -H 'authorization: Bearer KEY'" if asks_keys else ""
     lines = [
         f"{name} at {url}/v1, for {'all who have a key' if asks_keys else 'programs of this machine'}; runs are {kept}",
+        f"the page: {url}",
         f"curl {url}/v1/chat/completions -H 'content-type: application/json'{key} -d '{message}'",
     ]
     if not url.startswith(("http://127.", "http://[::1]")):

@@ -50,6 +50,7 @@ export interface Run {
   status: RunStatus;
   mode: Mode | null;
   model: string;
+  tools: readonly string[];
   seq: number;
   t: number;
   seenAt: number; // of this machine's clock, when `t` came in: seconds tick on from there
@@ -67,7 +68,7 @@ export interface Run {
 
 export function emptyRun(id: string): Run {
   return {
-    id, status: "waiting", mode: null, model: "", seq: -1, t: 0, seenAt: Date.now(), agents: [], rounds: [],
+    id, status: "waiting", mode: null, model: "", tools: [], seq: -1, t: 0, seenAt: Date.now(), agents: [], rounds: [],
     tally: [], probability: null, quiet: 0, answer: "", hasAnswered: false, ledger: null, finish: null, failure: null,
   };
 }
@@ -100,6 +101,7 @@ function take(run: Run, event: RunEvent): void {
       run.status = "running";
       run.mode = event.mode;
       run.model = event.model;
+      run.tools = event.tools;
       break;
     case "round_started":
       run.rounds = [...run.rounds, { round: event.round, purpose: event.purpose }];

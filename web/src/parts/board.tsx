@@ -2,44 +2,60 @@
 
 import { memo, useMemo, useState, type ReactElement } from "react";
 
-import type { ImagePart } from "../data/events";
+import type { ImagePart, Purpose } from "../data/events";
 import { campsOf, isOver, looksOf, type Agent, type Camp, type Look, type Run } from "../data/run";
 import { useSay, type Say } from "../words";
 import { Icon } from "./icons";
 import { Looks, useHot } from "./looks";
 import { Steps } from "./steps";
 
-export function Board({ run, pictures }: { run: Run; pictures: readonly ImagePart[] }): ReactElement {
+export function Board({ run, pictures, keepsSight }: {
+  run: Run;
+  pictures: readonly ImagePart[];
+  keepsSight: boolean; // the picture has its place before anybody has looked, so that nothing moves when they do
+}): ReactElement {
   const say = useSay();
   const camps = useMemo(() => campsOf(run), [run]);
   const looks = useMemo(() => run.agents.flatMap((agent) => looksOf(agent, pictures.length)), [run.agents, pictures.length]);
   const [openId, setOpenId] = useState<string | null>(null);
-  const byRound = [...new Set(run.agents.map((agent) => agent.round))];
+  const hasSight = looks.length > 0 || (keepsSight && pictures.length > 0);
   return (
-    <div className={`board${looks.length ? " has-looks" : ""}`}>
-      {pictures.length > 0 && looks.length > 0 && <Looks pictures={pictures} looks={looks} isCrowd />}
+    <div className={`board${hasSight ? " has-looks" : ""}`}>
+      {hasSight && <Looks pictures={pictures} looks={looks} isCrowd keepsLast={keepsSight} />}
       <div className="board-side">
         <Agreement run={run} camps={camps} say={say} />
-        {byRound.map((round) => {
-          const purpose = run.rounds.find((one) => one.round === round)?.purpose;
-          return (
-            <section key={round} className="round" aria-label={purpose ? say(`round_${purpose}`) : say("board")}>
+        <div className="rounds">
+          {stagesOf(run).map(({ purpose, agents }) => (
+            <section key={agents[0]!.id} className="round" aria-label={purpose ? say(`round_${purpose}`) : say("board")}>
               <h3 className="round-name">{purpose ? say(`round_${purpose}`) : say("board")}</h3>
               <ul className="agents">
-                {run.agents.filter((agent) => agent.round === round).map((agent) => (
+                {agents.map((agent) => (
                   <AgentRow key={agent.id} agent={agent} camp={camps.findIndex((camp) => camp.agents.includes(agent))}
                     looks={looks.filter((look) => look.agent.id === agent.id)} isOpen={openId === agent.id}
                     isLive={!isOver(run)} onOpen={() => setOpenId(openId === agent.id ? null : agent.id)} />
                 ))}
               </ul>
             </section>
-          );
-        })}
+          ))}
+        </div>
       </div>
     </div>
   );
 }
 
+/** Agents by what they are asked for; groups that propose one after another are one stage. */
+function stagesOf(run: Run): { purpose: Purpose | undefined; agents: Agent[] }[] {
+  const found: { purpose: Purpose | undefined; agents: Agent[] }[] = [];
+  for (const agent of run.agents) {
+    const purpose = run.rounds.find((one) => one.round === agent.round)?.purpose;
+    const last = found.at(-1);
+    if (last && last.purpose === purpose) last.agents.push(agent);
+    else found.push({ purpose, agents: [agent] });
+  }
+  return found;
+}
+
+const SHOWN_CAMPS = 3;
 const LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ";
 
 function Agreement({ run, camps, say }: { run: Run; camps: readonly Camp[]; say: Say }): ReactElement {
@@ -53,7 +69,7 @@ function Agreement({ run, camps, say }: { run: Run; camps: readonly Camp[]; say:
         ))}
       </div>
       <ul className="camps">
-        {camps.slice(0, 4).map((camp, place) => (
+        {camps.slice(0, SHOWN_CAMPS).map((camp, place) => (
           <li key={camp.answer}>
             <span className={`camp-letter camp-${Math.min(place, 3)}`} aria-hidden="true">{LETTERS[place]}</span>
             <span className="camp-answer">{camp.answer}</span>
@@ -63,7 +79,10 @@ function Agreement({ run, camps, say }: { run: Run; camps: readonly Camp[]; say:
         {camps.length === 0 && <li className="muted">{say("noAnswerYet")}</li>}
       </ul>
       <p className="muted small agreement-note" title={say("leaderHint")}>
-        {run.probability === null ? "\u00a0" : say("leaderStays", { p: say.percent(run.probability) })}
+        {[
+          ...(camps.length > SHOWN_CAMPS ? [say("otherAnswers", { n: camps.length - SHOWN_CAMPS })] : []),
+          ...(run.probability === null ? [] : [say("leaderStays", { p: say.percent(run.probability) })]),
+        ].join(" · ") || "\u00a0"}
       </p>
     </section>
   );
@@ -83,7 +102,8 @@ const AgentRow = memo(function AgentRow({ agent, camp, looks, isOpen, isLive, on
   const isWorking = agent.ended === null;
   return (
     <li className={`agent agent-${agent.doing}${isHot ? " hot" : ""}`} {...handlers}>
-      <button type="button" className="agent-row" aria-expanded={isOpen} aria-label={say("openAgent", { n: agent.number })} onClick={onOpen}>
+      <button type="button" className="agent-row" aria-expanded={isOpen} onClick={onOpen}>
+        <span className="hidden">{say("openAgent", { n: agent.number })}</span>
         <span className="agent-number">{agent.number}</span>
         <span className="agent-what">
           <span className="agent-line">{agent.error ?? (agent.answer || say(`doing_${agent.doing}`, { tool: agent.tool }))}</span>

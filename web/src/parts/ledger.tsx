@@ -25,8 +25,8 @@ export function LedgerLine({ run, ledger }: { run: Run; ledger: Ledger }): React
   ] as const;
   return (
     <details className="ledger">
-      <summary aria-label={`${say("ledger")}: ${brief.join(", ")}`}>
-        <span>{brief.join(" · ")}</span><Icon name="down" size={13} />
+      <summary>
+        <span className="hidden">{say("ledger")}: </span><span>{brief.join(" · ")}</span><Icon name="down" size={13} />
       </summary>
       <div className="table-box" tabIndex={0} role="region" aria-label={say("ledger")}>
         <table>

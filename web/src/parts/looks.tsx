@@ -63,13 +63,16 @@ function placesOf(looks: readonly Look[]): Place[] {
   return places;
 }
 
-export function Looks({ pictures, looks, isCrowd }: {
+export function Looks({ pictures, looks, isCrowd, keepsLast }: {
   pictures: readonly ImagePart[];
   looks: readonly Look[];
   isCrowd: boolean;
+  keepsLast: boolean; // the last picture is shown though nobody has looked at any
 }): ReactElement {
   const say = useSay();
-  const shown = pictures.map((part, index) => ({ part, index })).filter(({ index }) => looks.some((look) => look.picture === index));
+  const all = pictures.map((part, index) => ({ part, index }));
+  const looked = all.filter(({ index }) => looks.some((look) => look.picture === index));
+  const shown = looked.length || !keepsLast ? looked : all.slice(-1);
   return (
     <figure className="looks" aria-label={say("lookedWhere")}>
       {shown.map(({ part, index }) => (
@@ -95,7 +98,7 @@ function PlaceBox({ place, isCrowd }: { place: Place; isCrowd: boolean }): React
     .join(", ");
   return (
     <button
-      type="button" className={`place at-${place.corner}${isHot ? " hot" : ""}${top < 80 || bottom > 920 ? " low" : ""}`} aria-label={label} {...handlers}
+      type="button" className={`place at-${place.corner}${isHot ? " hot" : ""}${top < 80 || bottom > 920 ? " low" : ""}`} aria-label={`${ranges(numbers)}: ${label}`} {...handlers}
       style={{ left: `${left / 10}%`, top: `${top / 10}%`, width: `${(right - left) / 10}%`, height: `${(bottom - top) / 10}%` }}
     >
       <span className="place-number" aria-hidden="true">{ranges(numbers)}</span>

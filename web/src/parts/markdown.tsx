@@ -29,10 +29,8 @@ interface Maths {
 let maths: Maths | null = null;
 
 async function loadMaths(): Promise<Maths> {
-  const [{ default: remarkMath }, { default: rehypeKatex }] = await Promise.all([
-    import("remark-math"), import("rehype-katex"), import("katex/dist/katex.min.css"),
-  ]);
-  maths = { remark: [remarkMath], rehype: [[rehypeKatex, { trust: false, strict: "ignore", throwOnError: false, maxExpand: 200, maxSize: 20 }]] };
+  const [{ default: remarkMath }, { rehypeFormulas }] = await Promise.all([import("remark-math"), import("./formulas")]);
+  maths = { remark: [remarkMath], rehype: [rehypeFormulas] };
   return maths;
 }
 

@@ -29,6 +29,7 @@ export function Process({ run, pictures, isNew }: {
   useEffect(() => {
     if (!isOver(run)) wasLive.current = true;
   }, [run]);
+  const keepsSight = wasLive.current && run.tools.includes("zoom");
   // Pictures stay to be looked at; mere words of thought make room for the answer.
   const opensByItself = isOver(run) || run.hasAnswered ? hasSights && (isNew || wasLive.current) : true;
   const isOpen = hasSteps && (wish ?? opensByItself);
@@ -42,9 +43,9 @@ export function Process({ run, pictures, isNew }: {
         </button>
         {isOpen && (
           <div className="process-body">
-            {isCrowd ? <Board run={run} pictures={pictures} /> : (
-              <div className={looks.length ? "sight has-looks" : "sight"}>
-                {looks.length > 0 && <Looks pictures={pictures} looks={looks} isCrowd={false} />}
+            {isCrowd ? <Board run={run} pictures={pictures} keepsSight={keepsSight} /> : (
+              <div className={hasSights || (keepsSight && pictures.length > 0) ? "sight has-looks" : "sight"}>
+                {(hasSights || (keepsSight && pictures.length > 0)) && <Looks pictures={pictures} looks={looks} isCrowd={false} keepsLast={keepsSight} />}
                 {run.agents.map((agent) => <Steps key={agent.id} agent={agent} looks={looks} isLive={!isOver(run)} />)}
               </div>
             )}

@@ -75,7 +75,7 @@ function Tokens({ inside }: { inside: Inside }): ReactElement {
     <div className="inside">
       <div className="tokens" role="listbox" aria-label={say("insideToken")} onKeyDown={onKey}>
         {inside.tokens.map((one, place) => (
-          <span key={place} role="option" aria-selected={place === chosen} tabIndex={place === chosen ? 0 : -1}
+          <span key={place} role="option" aria-label={one.text.trim() ? undefined : JSON.stringify(one.text)} aria-selected={place === chosen} tabIndex={place === chosen ? 0 : -1}
             className={`token${isControl(one) ? " is-control" : ""}`} style={{ "--doubt": doubt(one.probability) } as React.CSSProperties}
             onMouseEnter={() => setChosen(place)} onFocus={() => setChosen(place)} onClick={() => setChosen(place)}>
             {isControl(one) ? one.text.replace(/^<\||\|>$/g, "").replace(/_/g, " ") : one.text}
