@@ -186,6 +186,20 @@ def test_a_unit_that_is_printed_may_be_said_and_a_letter_typed_in_cyrillic() -> 
     assert place.check(absent, "Такого прибора нет.") and not place.check(absent, "Прибор есть.")
 
 
+def test_an_article_is_no_label_and_a_label_no_article() -> None:
+    place = get_world("panels-pt")
+    found = [place.item(5, index, kind="compare") for index in range(300)]
+    named = next(item for item in found if item.answer == "A")
+    assert place.check(named, "A é maior.") and place.check(named, "A")
+    beside = (item for item in found if "A" in re.findall(r"\b[A-Z]\b", item.original.question))
+    asked = next(item for item in beside if item.answer != "A")
+    assert place.check(asked, f"A leitura de {asked.answer} ganha.") and not place.check(asked, "A marca mais.")
+    read = next(item for item in (place.item(5, k, kind="read") for k in range(300)) if "." in item.answer)
+    number, unit = read.answer.split(" ")
+    assert place.check(read, f"O medidor marca {number.replace('.', ',')} {unit} no painel.")
+    assert not place.check(read, f"O medidor marca {number} metros.")
+
+
 @pytest.mark.parametrize(("world", "language"), CASES)
 def test_every_template_asks_what_the_question_asked(world: str, language: str) -> None:
     """Each can be filled from some item, and none has a slot that no question of its form fills."""

@@ -28,6 +28,7 @@ from narthex.evals.worlds.edge_sentences import DECLINES, LANGUAGES, NEED_PICTUR
 from narthex.evals.worlds.item import Answer, Glyph, Item, Split, stream
 
 DECLINE, NEED_PICTURE = DECLINES["en"], NEED_PICTURES["en"]
+NOTHING_TO_READ = "Nothing to read."  # the thought before a picture that belongs to no world
 
 _LANGUAGE_WEIGHTS = (0.55, 0.1125, 0.1125, 0.1125, 0.1125)
 # Shares of text alone and of worlds' questions about other pictures; the rest are other questions about any picture.
@@ -148,7 +149,7 @@ class EdgeWorld:
             else:
                 question = _ask(rng, split, language, "text", "lookalike")
         elif share < _TEXT_SHARE + _OTHER_PICTURE_SHARE:
-            thought, picture = "Nothing to read.", other_picture(rng, split)
+            thought, picture = NOTHING_TO_READ, other_picture(rng, split)
             question = _asked(rng, split, language)
         else:
             sections = ("picture",) if rng.random() < 0.6 else ("text", "lookalike")
@@ -171,6 +172,6 @@ class EdgeWorld:
 EDGE = EdgeWorld()
 
 __all__ = [
-    "DECLINE", "DECLINES", "EDGE", "LANGUAGES", "NEED_PICTURE", "NEED_PICTURES", "EdgeWorld", "Questions", "carelessly",
-    "fill", "is_decline", "questions",
+    "DECLINE", "DECLINES", "EDGE", "LANGUAGES", "NEED_PICTURE", "NEED_PICTURES", "NOTHING_TO_READ", "EdgeWorld",
+    "Questions", "carelessly", "fill", "is_decline", "questions",
 ]  # fmt: skip

@@ -7,15 +7,18 @@ import random
 from PIL import Image
 
 from narthex.evals.worlds.drawing import add_light, add_noise
+from narthex.evals.worlds.edge_photos import PHOTOS, PHOTOS_UNSEEN
 from narthex.evals.worlds.edge_scenes import TRAIN_FAMILIES, Family
 from narthex.evals.worlds.edge_scenes_unseen import TEST_FAMILIES
 from narthex.evals.worlds.item import Split
 
-FAMILIES: dict[Split, dict[str, Family]] = {"train": TRAIN_FAMILIES, "test": TEST_FAMILIES}
+FAMILIES: dict[Split, dict[str, Family]] = {
+    "train": {**TRAIN_FAMILIES, **PHOTOS}, "test": {**TEST_FAMILIES, **PHOTOS_UNSEEN},
+}  # fmt: skip
 # Too like a world's pictures: its questions may have an answer there, so that none of them is asked.
 LOOKALIKES = frozenset((
-    "shapes", "page", "bars", "checkers", "map", "letter grid", "menu", "clock", "buttons",
-    "pie", "curves", "rings", "house", "bricks", "scoreboard",
+    "shapes", "page", "bars", "checkers", "map", "letter grid", "menu", "clock", "buttons", "plate",
+    "pie", "curves", "rings", "house", "bricks", "scoreboard", "night",
 ))  # fmt: skip
 
 _SMALLEST, _LARGEST = 256, 512
