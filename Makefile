@@ -5,7 +5,7 @@ SEED ?=
 ARGS ?=
 export SEED
 
-.PHONY: demo test check lint bench soak page page-test
+.PHONY: demo test check lint bench soak load fuzz bare page page-test
 
 demo:
 	@$(PYTHON) scripts/run.py demo
@@ -30,3 +30,12 @@ page:
 
 page-test:
 	@$(PYTHON) scripts/run.py page-test -- $(ARGS)
+
+load:
+	@$(PYTHON) scripts/run.py load -- $(ARGS)
+
+fuzz:
+	@$(PYTHON) scripts/run.py fuzz -- $(ARGS)
+
+bare:
+	@$(PYTHON) scripts/run.py bare -- $(ARGS)

@@ -1,5 +1,4 @@
-"""Set up and run: `python3 scripts/run.py demo | test | check | lint | bench | soak | page | page-test`. Needs Python
->= 3.11; the last two Node 20 as well.
+"""Set up and run: `python3 scripts/run.py WHAT`. Needs Python >= 3.11; the last two Node 20 as well.
 
     demo    a fresh panel, a question about it, the answer        (SEED=n draws another)
     test    the tests that take minutes
@@ -7,11 +6,14 @@
     lint    ruff and mypy
     bench   tokens a second beside transformers and llama.cpp (installs llama.cpp, which compiles for minutes)
     soak    30 minutes of 64 clients on one engine
+    load    10 minutes of 100 streaming clients on one server
+    fuzz    5,000 requests made up from the server's OpenAPI document
+    bare    the server's and the store's tests under python -O, which leaves every assert of ours out
     page    build the page that `narthex serve` shows, from web/
     page-test   its tests, in Chromium against a real server; `-- --if-possible` passes where there is none to test with
 
 It makes .venv beside this folder, installs Narthex there, and remembers what it installed: while pyproject.toml stays
-as it is, later calls start at once. What stands after `--` goes to pytest, to the benchmark or to the soak.
+as it is, later calls start at once. What stands after `--` goes to pytest or to the benchmark.
 """
 
 from __future__ import annotations
@@ -40,8 +42,10 @@ TORCH_CPU_MB, RUNTIME_MB, DEV_MB = 190, 50, 50
 TORCH_CUDA_MB = 3000
 
 DEMO_SEED = 1
+SERVER = ("load", "fuzz", "bare")
+BARE = ("unit/test_serve_*.py", "unit/test_store_*.py", "e2e/test_serve*.py")
 
-CHOICES = ("demo", "test", "check", "lint", "bench", "soak", "page", "page-test")
+CHOICES = ("demo", "test", "check", "lint", "bench", "soak", *SERVER, "page", "page-test")
 WEB, PAGE = ROOT / "web", ROOT / "narthex" / "serve" / "dist"
 NODE_MAJOR = 20
 CHROMIUMS = ("chromium", "chromium-browser", "google-chrome")
@@ -55,7 +59,7 @@ def main() -> int:
     os.chdir(ROOT)
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=list(CHOICES))
-    parser.add_argument("more", nargs="*", help="after --: arguments for pytest, the benchmark or the soak")
+    parser.add_argument("more", nargs="*", help="after --: arguments for pytest or the benchmark")
     options = parser.parse_args()
     if options.what == "demo":
         seed = chosen_seed()
@@ -71,6 +75,8 @@ def main() -> int:
     set_up(extra="dev")
     if options.what == "soak":
         return run("bench/soak.py", *options.more)
+    if options.what in SERVER:
+        return check_server(options.what, options.more)
     if options.what == "test":
         return run_tests("-m", "not slow and not gpu", *options.more)
     linted = lint()
@@ -144,6 +150,18 @@ def test_page(*, is_optional: bool) -> int:
         if code:
             return code
     return 0
+
+
+def check_server(what: str, more: list[str]) -> int:
+    """What takes too long, or tells too little, for every day."""
+    if what == "load":
+        return run("bench/load.py", *more)
+    if what == "fuzz":
+        os.environ.setdefault("NARTHEX_CASES", "5000")
+        return run("-m", "pytest", "tests/e2e/test_serve_schema.py", "-q", *more)
+    found = [str(path.relative_to(ROOT)) for pattern in BARE for path in sorted(ROOT.glob(f"tests/{pattern}"))]
+    # pytest writes the asserts of the tests anew, so those hold; it only warns that others do not.
+    return run("-O", "-m", "pytest", "-W", "ignore::pytest.PytestConfigWarning", "-q", *found, *more)
 
 
 def lint() -> int:
