@@ -13,7 +13,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 python=${PYTHON:-.venv/bin/python}
 out=${OUT:-runs/nano} threads=${THREADS:-1} seed=${SEED:-1} size=${SIZE:-nano} first=${1:-}
-items=2500 samples=500000 rollouts=60000 minutes=${MINUTES:-115} limit=400 scope=512 supervised=() rl=() tokenizer=()
+items=400 samples=500000 rollouts=60000 minutes=${MINUTES:-115} limit=400 scope=512 supervised=() rl=() tokenizer=()
 if [[ $first == --smoke ]]; then
     out=${OUT:-runs/smoke} items=60 samples=4000 rollouts=96 minutes=30 limit=16 scope=128
     tokenizer=(--tile-size 48) supervised=(--smoke) rl=(--smoke --groups 6 --group-size 4)
