@@ -36,7 +36,8 @@ print("a <b>tag</b> in code")
 
 [a link](javascript:window.wasRun=1) [a good link](https://example.org/) <b>bold?</b>
 
-$\href{javascript:window.wasRun=1}{x}$ $\includegraphics{https://pictures.invalid/tex.png}$ $\htmlStyle{position:fixed}{y}$
+$\href{javascript:window.wasRun=1}{x}$ $\includegraphics{https://pictures.invalid/tex.png}$
+$\htmlStyle{position:fixed}{y}$
 """
 
 

@@ -180,7 +180,7 @@ export function choose(turn: Turn): void {
 // Asking.
 
 export async function ask(text: string, files: string[], parent: string | null): Promise<void> {
-  const { mode, effort, model, tools, me } = get();
+  const { mode, effort, model, me } = get();
   let id = get().openId;
   let isNew = false;
   set({ sending: { text, conversation: id }, trouble: null });
@@ -191,7 +191,7 @@ export async function ask(text: string, files: string[], parent: string | null):
     }
     const asked = await api.ask(id, {
       text, files, parent, mode, ...(mode !== "instant" && effort ? { effort } : {}),
-      ...(model && me && me.models.length > 1 ? { model } : {}), ...(tools ? { tools } : {}),
+      ...(model && me && me.models.length > 1 ? { model } : {}),
     });
     if (isNew) {
       isNew = false;

@@ -58,7 +58,6 @@ export interface Question {
   mode: Mode;
   effort?: string;
   model?: string;
-  tools?: string[];
 }
 
 export interface KeyItem {

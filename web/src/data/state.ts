@@ -26,7 +26,6 @@ export interface State {
   mode: Mode;
   effort: Effort | null;
   model: string | null;
-  tools: string[] | null; // null: those of the mode
   runs: Record<string, Run>;
   inside: { runId: string; agentId: string; turn: number } | null;
   isMenuOpen: boolean;
@@ -40,7 +39,7 @@ let state: State = {
   me: null, needsKey: false, isOffline: false, view: "chat", list: [], hasMore: false, search: "", openId: null,
   title: "", turns: [], chosen: {}, isLoading: false, sending: null, trouble: null,
   mode: remembered<Mode>("mode", "thinking"), effort: (remembered<string>("effort", "") || null) as Effort | null,
-  model: null, tools: null, runs: {}, inside: null, isMenuOpen: false,
+  model: null, runs: {}, inside: null, isMenuOpen: false,
 };
 
 const listeners = new Set<() => void>();
