@@ -5,7 +5,7 @@ SEED ?=
 ARGS ?=
 export SEED
 
-.PHONY: demo test check lint bench soak load fuzz bare page page-test
+.PHONY: demo test check lint bench soak load kill fuzz bare page page-test
 
 demo:
 	@$(PYTHON) scripts/run.py demo
@@ -33,6 +33,9 @@ page-test:
 
 load:
 	@$(PYTHON) scripts/run.py load -- $(ARGS)
+
+kill:
+	@$(PYTHON) scripts/run.py kill -- $(ARGS)
 
 fuzz:
 	@$(PYTHON) scripts/run.py fuzz -- $(ARGS)

@@ -7,6 +7,7 @@
     bench   tokens a second beside transformers and llama.cpp (installs llama.cpp, which compiles for minutes)
     soak    30 minutes of 64 clients on one engine
     load    10 minutes of 100 streaming clients on one server
+    kill    ten times kill -9 under load: nothing that was acknowledged may be lost
     fuzz    5,000 requests made up from the server's OpenAPI document
     bare    the server's and the store's tests under python -O, which leaves every assert of ours out
     page    build the page that `narthex serve` shows, from web/
@@ -42,7 +43,7 @@ TORCH_CPU_MB, RUNTIME_MB, DEV_MB = 190, 50, 50
 TORCH_CUDA_MB = 3000
 
 DEMO_SEED = 1
-SERVER = ("load", "fuzz", "bare")
+SERVER = ("load", "kill", "fuzz", "bare")
 BARE = ("unit/test_serve_*.py", "unit/test_store_*.py", "e2e/test_serve*.py")
 
 CHOICES = ("demo", "test", "check", "lint", "bench", "soak", *SERVER, "page", "page-test")
@@ -156,6 +157,8 @@ def check_server(what: str, more: list[str]) -> int:
     """What takes too long, or tells too little, for every day."""
     if what == "load":
         return run("bench/load.py", *more)
+    if what == "kill":
+        return run("bench/kill.py", *more)
     if what == "fuzz":
         os.environ.setdefault("NARTHEX_CASES", "5000")
         return run("-m", "pytest", "tests/e2e/test_serve_schema.py", "-q", *more)
