@@ -2,7 +2,7 @@
 
 Each round starts `narthex serve` on the same folder, lets clients work for a while, and sends SIGKILL at a moment of
 its own. Clients open conversations, ask in them, listen to what happens, ask responses in the background and upload
-files. They note what they were told: an id with a 201 or 200, and every event they saw. Then the folder is opened again.
+files. They note what they were told: an id with a 201 or 200, and every event they saw. Then the folder is opened.
 
 It fails, with exit code 1 and the problems named, unless
 
