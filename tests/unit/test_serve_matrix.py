@@ -217,10 +217,16 @@ NAMED = {
     ("post", "/v1/responses", "previous_response_id"): (
         [make_response], lambda id_: {"model": "scripted", "input": "x", "previous_response_id": id_}
     ),
+    ("post", "/v1/responses", "input"): (
+        [make_file],
+        lambda id_: {"model": "scripted", "input": [{"role": "user", "content": [
+            {"type": "input_text", "text": "x"}, {"type": "input_file", "file_id": id_}]}]},
+    ),
 }  # fmt: skip
 _NAMES_SOMETHING = re.compile(r"(^|_)(ids?|parent|files?|conversation|run)$")
 # What is refused or changes nothing, whatever it names; docs/api.md says so of each.
-HARMLESS = {"prompt_cache_key", "safety_identifier", "agent_id"}  # an agent is of a run, which is named beside it
+# An agent is of a run, which is named beside it.
+HARMLESS = {"prompt_cache_key", "safety_identifier", "conversation", "agent_id"}
 
 
 def test_every_field_that_names_something_is_covered():
