@@ -96,10 +96,13 @@ def rl(
     from narthex.train.rl import Reinforcer, Settings
 
     torch.set_num_threads(threads or os.cpu_count() or 1)
+    known = Settings().worlds
+    chosen = tuple(worlds.split(",")) if worlds else known
+    if unknown := [name for name in chosen if name not in known]:
+        raise typer.BadParameter(f"there is no {', '.join(unknown)} among {', '.join(known)}")
     settings = Settings(
-        rollouts, groups, group_size, steps_per_batch, rate, compression=compression, seed=seed,
-        worlds=tuple(worlds.split(",")) if worlds else Settings().worlds,
-    )  # fmt: skip
+        rollouts, groups, group_size, steps_per_batch, rate, compression=compression, seed=seed, worlds=chosen
+    )
     if smoke:
         settings = replace(settings, think_tokens=48, answer_tokens=24, tool_calls=1, held_out=16, evaluate_every=4)
     reinforcer = Reinforcer(start_from, folder, settings, torch.device(pick_device(None)))

@@ -50,12 +50,14 @@ from narthex.train.policy import (
     pack,
     rewards,
 )
-from narthex.train.rollouts import Rollout, Task, Toolbox, roll_out
+from narthex.train.rollouts import TEMPERATURE, Rollout, Task, Toolbox, roll_out
 from narthex.weights import open_model
 
 _SHOWN_SEED = 50_021  # demonstrations are none of those that supervised training showed
 _HELD_OUT_SEED = 90_002
 _SEEDS = 2**31
+USEFUL_RATE = 0.05  # of a running mean: some twenty groups
+LEAST_USEFUL = 0.1  # a world in which all is right, or all wrong, is looked at now and then
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,7 @@ class Settings:
     compression: float = 0.3
     peers_share: float = 0.2
     shown: int = 16
-    shown_weight: float = 0.5
+    shown_weight: float = 0.1  # a demonstration's gradient is several times as long as a rollout's
     shown_tasks: tuple[tuple[str, float], ...] = (("read", 0.2), ("instant", 0.55), ("edge", 0.25))
     think_tokens: int = 320
     answer_tokens: int = 160
@@ -93,15 +95,20 @@ class Settings:
 
     @property
     def budget(self) -> Budget:
-        return Budget(
-            think_tokens=self.think_tokens, answer_tokens=self.answer_tokens, tool_calls=self.tool_calls
-        )
+        return Budget(think_tokens=self.think_tokens, answer_tokens=self.answer_tokens, tool_calls=self.tool_calls)
+
+
+class Drawn(NamedTuple):
+    """An item by its world and number."""
+
+    world: str
+    number: int
 
 
 class Seen(NamedTuple):
-    """A group of an earlier step: the item's number, and what was answered."""
+    """A group of an earlier step: its item, and what was answered."""
 
-    number: int
+    drawn: Drawn
     answers: tuple[str, ...]
 
 
@@ -131,6 +138,7 @@ class Reinforcer:
         self.rollout, self.step, self.seconds = 0, 0, 0.0
         self._number, self._shown, self._leg_steps = 0, 0, 0
         self._seen: deque[Seen] = deque(maxlen=256)
+        self._useful = dict.fromkeys(settings.worlds, 0.5)  # share of a world's groups that taught something lately
         self.is_stopped = False  # set it, and `run` ends after its current step
         folder.mkdir(parents=True, exist_ok=True)
 
@@ -141,20 +149,25 @@ class Reinforcer:
 
     # What is asked.
 
-    def item(self, number: int, split: Split = "train") -> Item:
-        """The item of that number; nothing else enters, so any leg can go on where another stopped."""
+    def draw(self, number: int, split: Split = "train") -> Drawn:
+        """Choose the world of item `number`; in training, one whose groups taught something lately comes more often."""
         s = self.settings
-        rng = stream("rl", split, s.seed, number)
-        shares = {name: share for name, share in WORLDS.items() if name in s.worlds}
-        name = rng.choices(list(shares), list(shares.values()))[0]
-        is_abroad = split == "train" and rng.random() < ABROAD_SHARE
-        world: Any = get_world(f"{name}-multilingual" if is_abroad else name)
-        seed = s.seed + (_SHOWN_SEED if split == "train" else _HELD_OUT_SEED)
-        item: Item = world.item(seed, number, split=split, **practice(name, "think", seed, number, split))
-        return replace(item, question=carelessly(item.question, rng)) if split == "train" else item
+        useful = self._useful if split == "train" else {}
+        shares = {name: WORLDS[name] * max(LEAST_USEFUL, useful.get(name, 1.0)) for name in s.worlds}
+        return Drawn(stream("rl", split, s.seed, number).choices(list(shares), list(shares.values()))[0], number)
 
-    def tasks(self) -> list[tuple[int, Task]]:
-        """The groups of the next step, by their items' numbers."""
+    def item(self, drawn: Drawn, split: Split = "train") -> Item:
+        """Make an item; nothing but its world and number enters."""
+        s, (name, number) = self.settings, drawn
+        if split == "test":
+            return get_world(name).item(s.seed + _HELD_OUT_SEED, number, split=split)
+        rng, seed = stream("rl item", split, s.seed, number), s.seed + _SHOWN_SEED
+        world: Any = get_world(f"{name}-multilingual" if rng.random() < ABROAD_SHARE else name)
+        item: Item = world.item(seed, number, split=split, **practice(name, "think", seed, number, split))
+        return replace(item, question=carelessly(item.question, rng))
+
+    def tasks(self) -> list[tuple[Drawn, Task]]:
+        """The groups of the next step."""
         tasks = []
         for place in range(self.settings.groups):
             rng = stream("peers", "train", self.settings.seed, self.step * self.settings.groups + place)
@@ -164,9 +177,10 @@ class Reinforcer:
                 size = READ if rng.random() < 0.5 else len(seen.answers)
                 read = Counter(rng.sample(seen.answers, min(size, len(seen.answers))))
                 told = tuple(Proposal(answer, votes) for answer, votes in read.items())
-                tasks.append((seen.number, Task(self.item(seen.number), told)))
+                tasks.append((seen.drawn, Task(self.item(seen.drawn), told)))
             else:
-                tasks.append((self._number, Task(self.item(self._number))))
+                drawn = self.draw(self._number)
+                tasks.append((drawn, Task(self.item(drawn))))
                 self._number += 1
         return tasks
 
@@ -227,20 +241,21 @@ class Reinforcer:
     def take_step(self) -> dict[str, Any]:
         """Roll out, judge, learn, refresh. Returns the step's line of the log."""
         s, began = self.settings, time.monotonic()
-        numbered = self.tasks()
-        tasks = [task for _, task in numbered]
-        groups = self._loop.run(self._answers(tasks, self.rollout, s.group_size, 1.0))
+        asked = self.tasks()
+        tasks = [task for _, task in asked]
+        groups = self._loop.run(self._answers(tasks, self.rollout, s.group_size, TEMPERATURE))
         rolled = time.monotonic()
         lessons: list[Lesson] = []
         values: list[float] = []
-        for (number, task), group in zip(numbered, groups, strict=True):
+        for (drawn, task), group in zip(asked, groups, strict=True):
             reward = rewards(group, self._picture_tokens, s.compression)
             values += reward
-            for rollout, advantage in zip(group, advantages(reward), strict=True):
-                lessons += [lesson_of(piece, advantage) for piece in rollout.pieces if advantage]
+            gains = advantages(reward)
+            lessons += [lesson_of(p, gain) for r, gain in zip(group, gains, strict=True) for p in r.pieces if gain]
+            self._useful[drawn.world] += USEFUL_RATE * (any(gains) - self._useful[drawn.world])
             answers = tuple(rollout.answer for rollout in group if rollout.is_whole)
             if not task.proposals and len(answers) > 1 and not all(rollout.is_right for rollout in group):
-                self._seen.append(Seen(number, answers))
+                self._seen.append(Seen(drawn, answers))
         num_policy = len(lessons)
         lessons += self.demonstrations(tasks)
         stream("order", "train", s.seed, self.step).shuffle(lessons)
@@ -280,7 +295,7 @@ class Reinforcer:
 
     def evaluate(self) -> dict[str, Any]:
         """Held-out items, each answered once in Thinking at temperature 0: shares right by world, effort and looks."""
-        tasks = [Task(self.item(number, "test")) for number in range(self.settings.held_out)]
+        tasks = [Task(self.item(self.draw(number, "test"), "test")) for number in range(self.settings.held_out)]
         groups = self._loop.run(self._answers(tasks, 0, 1, 0.0))
         return {"step": self.step, "rollout": self.rollout, "held_out": summary(tasks, groups, self._picture_tokens)}
 
@@ -301,6 +316,7 @@ class Reinforcer:
         temporary.replace(self.folder / "state.safetensors")
         progress: dict[str, Any] = {"rollout": self.rollout, "step": self.step, "seconds": self.seconds}
         progress |= {"number": self._number, "shown": self._shown, "seen": list(self._seen)}
+        progress["useful"] = self._useful
         progress["settings"] = asdict(self.settings)
         temporary = self.folder / "progress.json.part"
         temporary.write_text(json.dumps(progress, indent=2) + "\n", encoding="utf-8")
@@ -324,7 +340,8 @@ class Reinforcer:
         progress = json.loads((self.folder / "progress.json").read_text(encoding="utf-8"))
         self.rollout, self.step, self.seconds = progress["rollout"], progress["step"], progress["seconds"]
         self._number, self._shown = progress["number"], progress["shown"]
-        self._seen.extend(Seen(number, tuple(answers)) for number, answers in progress["seen"])
+        self._useful |= progress["useful"]
+        self._seen.extend(Seen(Drawn(*drawn), tuple(answers)) for drawn, answers in progress["seen"])
         self.backend.refresh()
         return True
 
@@ -345,7 +362,7 @@ def summary(tasks: Sequence[Task], groups: Sequence[Sequence[Rollout]], picture_
     every = [rollout for group in groups for rollout in group]
     right: dict[str, list[bool]] = defaultdict(list)
     for task, group in zip(tasks, groups, strict=True):
-        name = "peers" if task.proposals else task.item.world
+        name = "peers" if task.proposals else task.item.world.partition("-")[0]
         right[name] += [rollout.is_right for rollout in group]
     mixed = sum(any(r.is_right for r in group) and not all(r.is_right for r in group) for group in groups)
     return {

@@ -105,7 +105,7 @@ class Toolbox:
 
 async def roll_out(
     backend: LocalBackend, toolbox: Toolbox, task: Task, budget: Budget, *, seeds: Sequence[int],
-    temperature: float = TEMPERATURE,
+    temperature: float,
 ) -> list[Rollout]:  # fmt: skip
     """A group: one answer per seed, all under way at once, each in Thinking with the tools of the item's world."""
     gallery = Gallery(MemoryBlobs())  # one for the group, whose agents crop alike

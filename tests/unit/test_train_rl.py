@@ -34,7 +34,7 @@ from narthex.train.policy import (
     pack,
     rewards,
 )
-from narthex.train.rl import Reinforcer, Seen, Settings, in_passes
+from narthex.train.rl import Drawn, Reinforcer, Seen, Settings, in_passes
 from narthex.train.rollouts import Piece, Rollout, Task, Toolbox, pieces_of, roll_out
 
 BUDGET = Budget(think_tokens=12, answer_tokens=8, tool_calls=1)
@@ -75,7 +75,7 @@ def reinforcer(folder, tmp_path):
 
 def answers(backend: LocalBackend, task: Task) -> list[Rollout]:
     async def all_of():
-        return await roll_out(backend, Toolbox(), task, BUDGET, seeds=(1, 2, 3))
+        return await roll_out(backend, Toolbox(), task, BUDGET, seeds=(1, 2, 3), temperature=1.0)
 
     return asyncio.run(all_of())
 
@@ -274,9 +274,9 @@ def test_a_demonstration_is_learned_as_in_supervised_training(reinforcer):
 
 def test_the_answers_of_an_earlier_group_are_shown_to_a_later_one(reinforcer):
     reinforcer.settings = replace(SETTINGS, peers_share=1.0)
-    reinforcer._seen.append(Seen(7, ("1 V", "2 V", "2 V")))
-    (number, task), (_, fresh) = reinforcer.tasks()
-    assert number == 7 and task.item.question == reinforcer.item(7).question
+    reinforcer._seen.append(Seen(Drawn("panels", 7), ("1 V", "2 V", "2 V")))
+    (drawn, task), (_, fresh) = reinforcer.tasks()
+    assert drawn == ("panels", 7) and task.item.question == reinforcer.item(drawn).question
     assert {proposal.answer for proposal in task.proposals} <= {"1 V", "2 V"} and not fresh.proposals
     shown = reinforcer.demonstrations([task, fresh])
     assert len(shown) == SETTINGS.shown + 1
@@ -290,6 +290,19 @@ def test_a_step_keeps_the_answers_of_groups_that_erred(reinforcer):
     assert reinforcer.rollout == 6 and all(isinstance(answer, str) and answer.strip() for answer in kept)
 
 
+def test_worlds_that_teach_something_come_more_often(reinforcer):
+    reinforcer._useful |= {"panels": 0.9, "words": 0.0}
+    worlds = [reinforcer.draw(number).world for number in range(300)]
+    assert 200 < worlds.count("panels") < 300
+    reinforcer._useful |= {"panels": 0.0, "words": 0.9}
+    assert [reinforcer.draw(number).world for number in range(300)].count("panels") < 150
+    for _ in range(3):
+        reinforcer.take_step()  # nothing is right, so nothing is learned
+    assert reinforcer._useful["words"] < 0.9
+    held_out = [reinforcer.draw(number, "test").world for number in range(300)]
+    assert held_out.count("panels") > 200  # shares of their own, whatever training finds
+
+
 def state(reinforcer) -> dict[str, torch.Tensor]:
     found = dict(reinforcer.model.state_dict())
     for number, held in reinforcer.optimizer.state_dict()["state"].items():
@@ -300,7 +313,7 @@ def state(reinforcer) -> dict[str, torch.Tensor]:
 def test_a_leg_that_stops_goes_on_bit_by_bit(reinforcer, folder):
     for _ in range(2):
         reinforcer.take_step()
-    reinforcer._seen.append(Seen(3, ("4 V", "5 V")))
+    reinforcer._seen.append(Seen(Drawn("words", 3), ("4 V", "5 V")))
     lesson = lesson_of(answers(reinforcer.backend, Task(get_world("panels").item(5, 0)))[0].pieces[0], 1.0)
     reinforcer.save()
     assert sorted(path.name for path in reinforcer.folder.iterdir()) == ["progress.json", "state.safetensors"]
