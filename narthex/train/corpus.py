@@ -7,25 +7,23 @@ import random
 from collections.abc import Iterator
 
 from narthex.evals.worlds import Call, Item, Look, get_world
+from narthex.evals.worlds.texts import other_texts
 from narthex.reason.prompts import second_look
 from narthex.tools import TOOLS
 from narthex.train.curriculum import WORLDS
 from narthex.train.examples import READ_PROMPT
 from narthex.train.peers import made_up_proposals
 
-EDGE_EVERY = 3  # of what must be declined, in five languages, as many items as of three worlds
-
 
 def tokenizer_texts(seed: int, num_items: int) -> Iterator[str]:
-    """The texts of `num_items` items of every world, and of three times as many that must be declined."""
+    """The texts of `num_items` items of every world, and of the edge and of other languages in their shares."""
     rng = random.Random(seed)
     for index in range(num_items):
         for name in WORLDS:
             item = get_world(name).item(seed, index)
             yield from _texts(item)
             yield second_look(made_up_proposals(item, rng))
-        for place in range(EDGE_EVERY):
-            yield from _texts(get_world("edge").item(seed, index * EDGE_EVERY + place))
+    yield from other_texts(seed, num_items)
     tools = "\n".join(f"{tool.spec.name}({', '.join(tool.spec.parameters['properties'])})" for tool in TOOLS.values())
     yield from ("system", "user", "assistant", "ipython", "\n\n", f"Tools:\n{tools}", READ_PROMPT) * 50
 

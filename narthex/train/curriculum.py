@@ -1,15 +1,17 @@
 """What is learned when: the share of each task as training goes on, and batches of like examples drawn by it.
 
     samples    0 ........ read_until ........ find_until ................................ end
-    read       ######### crops -> text ###### half ############ a tenth
-    find                                      first look only #  some
-    think, instant, edge                                         equal shares of think and instant
+    read       ######### crops -> text ###### a quarter ####### a tenth
+    find                                      a third          # a tenth
+    think, instant, edge                      two fifths         equal shares of think and instant
 
-Finding comes as a sudden jump, so it has a stage of its own before whole traces are worth their time.
+Reading and finding are what every world needs, they come as sudden jumps, and a sample of them costs a half to a
+quarter of a whole trace's: they have most of a stage before whole traces are worth their time.
 """
 
 from __future__ import annotations
 
+import random
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -23,7 +25,9 @@ from torch import Tensor
 from narthex.evals.worlds import World, get_world, stream
 from narthex.evals.worlds.edge import carelessly
 from narthex.evals.worlds.item import Item, Look, Split
+from narthex.evals.worlds.multilingual import TranslatedItem, answer_like
 from narthex.model import VisionConfig
+from narthex.reason.prompts import Proposal
 from narthex.tokens import ChatFormat, special
 from narthex.train.dense import asked_targets, glyph_targets
 from narthex.train.examples import IGNORED, Example, instant_example, reading_example, thinking_example
@@ -45,6 +49,7 @@ PRACTICE = (0.45, 0.25, 0.27, 0.03)
 LEGIBLE_PRACTICE = 0.7  # of what Instant is asked in training: legible without a look; of the worlds, a third to a half
 ABROAD_SHARE = 0.12  # of find, think and instant: asked in one of the four other languages
 PEERS_SHARE = 0.2  # of think: begun with what other agents answered
+LENGTH_STEP = 32  # tokens: of all places of a batch, a fifth were padding where lengths were mixed
 OTHERS_SHARE = 0.3  # of think: told in another style than the shortest, where there is one
 
 
@@ -52,10 +57,10 @@ OTHERS_SHARE = 0.3  # of think: told in another style than the shortest, where t
 class Curriculum:
     """Stage borders in samples, the tasks' weights in each stage in the order of TASKS, and the worlds' shares."""
 
-    read_until: int = 32_000
-    find_until: int = 128_000
+    read_until: int = 40_000
+    find_until: int = 320_000
     read_weights: tuple[float, ...] = (1.0, 0.0, 0.0, 0.0, 0.0)
-    find_weights: tuple[float, ...] = (0.45, 0.55, 0.0, 0.0, 0.0)
+    find_weights: tuple[float, ...] = (0.26, 0.34, 0.12, 0.22, 0.06)
     mix_weights: tuple[float, ...] = (0.10, 0.10, 0.38, 0.36, 0.06)
     worlds: tuple[str, ...] = tuple(WORLDS)
 
@@ -109,9 +114,18 @@ def draw_example(
         return instant_example(chat, item)
     if split != "train":
         return thinking_example(chat, item)
-    proposals = made_up_proposals(item, rng) if rng.random() < PEERS_SHARE and not is_abroad else ()
+    proposals = _proposals(item, rng) if rng.random() < PEERS_SHARE else ()
     trace = rng.choice(item.others) if item.others and rng.random() < OTHERS_SHARE else item.trace
     return thinking_example(chat, item, proposals=proposals, trace=trace)
+
+
+def _proposals(item: Item, rng: random.Random) -> tuple[Proposal, ...]:
+    """Others' answers, in the language of the question."""
+    if not isinstance(item, TranslatedItem) or item.original is None:
+        return made_up_proposals(item, rng)
+    return tuple(
+        Proposal(answer_like(item, answer), votes) for answer, votes in made_up_proposals(item.original, rng)
+    )
 
 
 def practice(world: str, task: str, seed: int, index: int, split: Split) -> dict[str, Any]:
@@ -146,14 +160,14 @@ def batches(
 ) -> Iterator[Batch]:
     """Endless batches of the samples `start`, `start + stride`, …: what is drawn depends on a sample's number alone.
 
-    Examples wait in a bucket per task and number of pictures until `size` of a kind are there.
+    Examples wait in a bucket per task, number of pictures and rough length until `size` of a kind are there.
     """
-    buckets: dict[tuple[str, int], list[Example]] = defaultdict(list)
+    buckets: dict[tuple[str, int, int], list[Example]] = defaultdict(list)
     index = start
     while True:
         task = stream("curriculum", split, seed, index).choices(TASKS, curriculum.weights(index))[0]
         example = draw_example(chat, task, seed, index, split, curriculum.worlds)
-        bucket = buckets[task, len(example.views)]
+        bucket = buckets[task, len(example.views), len(example.ids) // LENGTH_STEP]
         bucket.append(example)
         index += stride
         if len(bucket) == size:
