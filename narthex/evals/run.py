@@ -93,6 +93,7 @@ async def solve(item: Item, mode: Mode, backend: Backend, settings: Settings, *,
         events = reason(
             asked, mode, settings.budget, backend, tools, gallery=gallery, seed=seed,
             temperature=settings.temperature, stops_early=settings.stops_early, ceiling=settings.ceiling,
+            tenant=settings.tenant,
             approve=always(),  # a world's own tools; python refuses by itself where it can't be held
         )  # fmt: skip
         async with aclosing(events):
@@ -180,7 +181,9 @@ class _Bench:
     def _solve(self, arm: str, index: int, item: Item) -> Awaitable[Outcome]:
         """Answer an item in a mode, or as a baseline does."""
         # Items differ in their dice too; with one seed for all, sampling would repeat the same luck.
-        backend, settings, seed = self._backend, self._settings, self._report.seed + index
+        backend, seed = self._backend, self._report.seed + index
+        # Nor do ways of answering share what is cached: the later ones would seem cheaper than they are.
+        settings = self._settings._replace(tenant=arm)
         if arm in self._report.modes:
             return self._solver(item, parse_mode(arm), backend, settings, seed=seed)
         tokens = mean_tokens(self._report.of("contemplating"))

@@ -35,6 +35,13 @@ def points(told: dict[str, Any]) -> str:
     return f"{told['points']:+.1f} ({told['low']:+.1f} to {told['high']:+.1f})"
 
 
+def _compact(told: dict[str, Any]) -> str:
+    """A share with its interval, short: "77.8 % (74 to 81)"."""
+    if not told.get("n"):
+        return "-"
+    return f"{percent(told['accuracy'])} ({100 * told['low']:.0f} to {100 * told['high']:.0f})"
+
+
 def _accuracy_table(found: dict[str, Any]) -> str:
     rows = [["mode", "right", "95 % interval", "legible", "fine print", "guessing", "declined", "failed"]]
     blind = found.get("guessing", {}).get("accuracy")
@@ -75,8 +82,7 @@ def _world_table(found: dict[str, Any]) -> str:
     for world, told in worlds.items():
         count = max(told[arm]["n"] for arm in arms)
         rows.append([
-            world, str(count), *(percent(told[arm]["accuracy"] if told[arm]["n"] else None) for arm in arms),
-            percent(guessed.get(world)),
+            world, str(count), *(_compact(told[arm]) for arm in arms), percent(guessed.get(world)),
         ])  # fmt: skip
     return columns(rows)
 
@@ -91,7 +97,7 @@ def _difficulty_table(found: dict[str, Any]) -> str:
     for name in names:
         told = [arm["by_difficulty"].get(name, {}) for arm in arms.values()]
         count = max(entry.get("n", 0) for entry in told)
-        shares = [percent(entry.get("accuracy")) for entry in told]
+        shares = [_compact(entry) for entry in told]
         rows.append([name, str(count), *shares, percent(guessed.get(name))])
     return columns(rows)
 

@@ -17,12 +17,13 @@ SPLIT: Split = "test"
 
 
 class Settings(NamedTuple):
-    """How every item of an evaluation is run. `budget`: None for the mode's own; `stops_early`: see `reason.run`."""
+    """How every item of an evaluation is run. `budget`: None for the mode's own; the others: see `reason.run`."""
 
     temperature: float = 0.0
     budget: Budget | None = None
     stops_early: bool = True
     ceiling: Budget | None = None
+    tenant: str = ""
 
 
 @dataclass(frozen=True)

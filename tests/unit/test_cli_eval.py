@@ -84,7 +84,8 @@ def test_two_reports_are_compared(capsys, tmp_path):
         (["world"], "did you mean 'worlds'?"),
     ],
 )
-def test_refusals_come_before_any_model_is_opened(capsys, arguments, why):
+def test_refusals_come_before_any_model_is_opened(monkeypatch, capsys, arguments, why):
+    monkeypatch.setattr("narthex.cli.ask.open_backend", lambda *_: pytest.fail("a model was opened"))
     assert main(["eval", *arguments]) == 2
     shown = capsys.readouterr()
     assert why in shown.err and "hint: " in shown.err and shown.out == ""

@@ -51,6 +51,13 @@ def test_voting_spends_what_contemplating_did(report):
     assert found["baselines"]["all_agents"]["agents_mean"] >= 16
 
 
+def test_ways_of_answering_share_nothing_that_is_kept():
+    backend = ScriptedBackend(noisy)
+    evaluate("worlds.panels", ["instant", "thinking", "contemplating"], limit=1, seed=SEED, backend=backend)
+    tenants = [request.tenant for request in backend.requests]
+    assert list(dict.fromkeys(tenants)) == ["instant", "thinking", "contemplating", *BASELINES]
+
+
 def test_votes_add_up_to_the_tokens():
     assert sum(num_votes(index, 43.0, 10.0) for index in range(100)) == 430
     assert {num_votes(index, 43.0, 10.0) for index in range(100)} == {4, 5}

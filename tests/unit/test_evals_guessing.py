@@ -47,6 +47,9 @@ def test_the_guesser_scores_what_the_table_says() -> None:
     hits = sum(get_world(item.world).check(item, one.answer) for item, one in zip(ITEMS, told, strict=True) if one)
     spread = math.sqrt(sum(share * (1 - share) for share in shares))
     assert len(shares) == len(ITEMS) and abs(hits - sum(shares)) < 4 * spread
+    named = [one.answer in labels_of(item.question) for item, one in zip(ITEMS, told, strict=True)
+             if one and form_of(item).endswith(".named")]  # fmt: skip
+    assert len(named) > 5 and all(named), "of labels that the question names, it says one"
     assert 0.05 < sum(shares) / len(shares) < 0.3
 
 

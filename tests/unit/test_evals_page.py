@@ -126,7 +126,7 @@ def test_what_a_model_writes_is_shown_and_not_run() -> None:
     ]
     page = replace(report, model=HOSTILE, partial=True).page()
     told = "".join(read(page).texts)
-    assert "alert(1)" in told and "<script>" in told and "<script>" not in page and 'class="look"' not in page
+    assert "failed: <script>" in told and "<script>" in told and "<script>" not in page and 'class="look"' not in page
     assert "Stopped after 4 of 4 questions." in told
 
 

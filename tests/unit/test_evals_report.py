@@ -161,6 +161,8 @@ def test_the_ladder_is_told_by_world_kind_and_difficulty() -> None:
     assert found["guessing"]["accuracy"] == 0.375 and found["guessing"]["n"] == 2
     assert found["guessing"]["by_world"] == {"charts": 0.5, "panels": 0.25} and "picture" in found["guessing"]["how"]
     assert "heldout" not in found and "scope" not in found
+    text = report(record(0, world="panels", guess=0.25), record(1, world="charts", right=False)).table()
+    assert "panels   1   100.0 % (21 to 100)" in text and max(map(len, text.splitlines())) <= 100
 
 
 def test_heldout_costs_points_against_the_worlds_beside_them() -> None:

@@ -160,8 +160,8 @@ def footer(found: dict[str, Any]) -> str:
         notes["Guessing"] = escape(found["guessing"]["how"][0].upper() + found["guessing"]["how"][1:] + ".")
     if any(told.get("flops_mean") for told in arms_of(found).values()):
         notes["Operations"] = (
-            "As the engine counted them. What a run shares with an earlier one on the same question is cached and not "
-            "counted again, which favours baselines: they come after the modes."
+            "Two for each active parameter of the decoder and token, as the engine counts. What the agents of one way "
+            "of answering have in common is counted once; the ways share nothing."
         )
     if found["baselines"]:
         notes["Baselines"] = (
