@@ -91,7 +91,7 @@ def latest(count: int) -> tuple[list[RunRecord], list[ConversationRecord]]:
     from narthex.store import Store
 
     with Store.open() as store:
-        return store.runs(limit=count), store.conversations.latest(limit=count)
+        return store.runs(limit=count), store.conversations.latest(limit=count, user="")
 
 
 def _as_json(runs: list[RunRecord], conversations: list[ConversationRecord]) -> dict[str, Any]:

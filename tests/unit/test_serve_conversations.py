@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 
 import pytest
 
@@ -340,3 +341,25 @@ async def upload(client, name, data, purpose="user_data"):
     reply = await client.post("/v1/files", data={"purpose": purpose}, files={"file": (name, data)})
     assert reply.status_code == 200, reply.text
     return reply.json()
+
+
+async def test_who_sees_the_end_finds_the_reply_and_who_sees_the_beginning_the_question(tmp_path, monkeypatch):
+    async with served(lambda request: SAID, store=tmp_path) as (client, _, service):
+        kept, finish = service.store.conversations, service.store.conversations.finish_turn
+
+        def slowly(*what):
+            time.sleep(0.3)
+            finish(*what)
+
+        monkeypatch.setattr(kept, "finish_turn", slowly)
+        home = (await client.post("/api/conversations")).json()["id"]
+        asking = asyncio.create_task(client.post(f"/api/conversations/{home}/turns", json={"text": "What?"}))
+        async with asyncio.timeout(DEADLINE_S):
+            while not service.live._runs:
+                await asyncio.sleep(0)
+        (run_id,) = service.live._runs
+        async for event in follow(service.store, service.live, run_id):
+            if event is not None:
+                turn = kept.turn_of(run_id)
+                assert turn is not None and (turn.replied is not None) >= (event.type == "run_finished"), event.type
+        assert (await asking).status_code == 201 and turn.replied[-1].text == "12 bar"
