@@ -1,4 +1,4 @@
-"""Nothing depends on `assert`: under `python -O` they are gone. What is left of them only tells a type checker a type."""
+"""Nothing depends on `assert`: under `python -O` they are gone. Those there are only tell a type checker a type."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ from narthex.serve.quotas import Quotas, begins, ends
 from narthex.serve.settings import Quota, RoleSettings, ServeSettings, read_serve_settings
 from narthex.store import AuditLine, Store
 
-from .serve_helpers import PATH, asks, chunks_of
+from .serve_helpers import PATH, asks, chunks_of, data_uri
 from .test_serve_keys import bearer, team
 
 DAY_S = 86_400.0
@@ -232,6 +232,16 @@ async def test_models_and_tools_that_a_role_may_not_use_are_not_there(tmp_path):
             reply = await client.post(path, json=body, headers=bo)
             assert reply.status_code == 404 and "scripted" not in reply.json()["error"]["message"].split("(")[-1], path
         assert (await client.post(PATH, json=asks(), headers=ada)).status_code == 200
+
+
+async def test_a_role_looks_again_only_with_tools_of_its_own(tmp_path):
+    settings = ServeSettings(roles={"user": RoleSettings(tools=())})
+    backend = ScriptedBackend(lambda request: Said(text="12"))
+    async with team(tmp_path, backend, settings=settings) as (client, _, keys):
+        for name in ("bo", "ada"):
+            reply = await client.post(PATH, json=asks("What?", data_uri()), headers=bearer(keys[name]))
+            assert reply.status_code == 200
+    assert [[tool.name for tool in request.tools] for request in backend.requests] == [[], ["zoom"]]
 
 
 class TestSettings:
