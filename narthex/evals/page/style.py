@@ -27,7 +27,7 @@ th { font-weight: 600; color: var(--soft); font-size: 13px; text-align: right; p
 td { text-align: right; padding: 7px 10px; border-top: 1px solid var(--line); white-space: nowrap; }
 th:first-child, td:first-child { text-align: left; padding-left: 0; } th:last-child, td:last-child {
   padding-right: 0; }
-td.big { font-size: 20px; font-weight: 650; } td.plot { width: 250px; padding: 0 10px; }
+td.big { font-size: 20px; font-weight: 650; }
 tr.base td { color: var(--soft); } tr.base td.big { font-size: 16px; font-weight: 500; }
 .key { display: inline-block; width: 11px; height: 11px; border-radius: 3px; margin-right: 8px; }
 tr.base .key { background: none !important; border: 2px solid var(--base); border-radius: 50%; }
@@ -42,7 +42,7 @@ svg .grid { stroke: var(--line); stroke-width: 1; } svg .axis { stroke: var(--so
 svg .guess { stroke: var(--ink); stroke-width: 2; stroke-dasharray: 2 3; opacity: .55; }
 svg .leader { stroke: var(--soft); stroke-width: .8; opacity: .7; }
 svg .rope { fill: none; stroke: var(--soft); stroke-width: 1.5; opacity: .6; }
-svg .whisker { stroke-width: 2; } svg .halo { fill: var(--card); }
+svg .whisker { stroke-width: 2; }
 .instant { --c: var(--instant); } .thinking { --c: var(--thinking); } .contemplating { --c: var(--contemplating); }
 .baseline { --c: var(--base); }
 svg .bar { fill: var(--c); } svg .dot { fill: var(--c); } svg .ring { fill: var(--card); stroke: var(--c);
@@ -52,7 +52,6 @@ svg .whisker, svg .link { stroke: var(--c); } svg .link { stroke-width: 3; opaci
 .legend { display: flex; flex-wrap: wrap; gap: 4px 20px; font-size: 13px; color: var(--soft); margin: 0 0 8px; }
 .legend i { display: inline-block; width: 11px; height: 11px; border-radius: 3px; margin-right: 7px;
   background: var(--c); }
-.legend i.ring { background: none; border: 2px solid var(--c); border-radius: 50%; }
 .legend i.dash { width: 0; height: 13px; border-left: 2px dashed var(--ink); border-radius: 0; background: none;
   opacity: .6; vertical-align: -2px; }
 .examples { display: grid; grid-template-columns: 1fr 1fr; gap: 18px; margin-top: 14px; }
