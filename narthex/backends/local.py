@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
+import itertools
 import json
 import secrets
 import threading
 import time
 from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from contextlib import aclosing
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -18,11 +21,10 @@ import torch
 from narthex.backends.base import TokenChance, TurnDelta, TurnEnd, TurnRequest, TurnUsage
 from narthex.backends.confidence import Confidence
 from narthex.backends.inside import Inside, look_inside
-from narthex.backends.watch import Interrupted, Watch
 from narthex.base.devices import pick_device
 from narthex.base.errors import ContextOverflowError, InputError, WeightsError
 from narthex.chat import ToolSpec, answer_reserve
-from narthex.engine import Engine, EngineConfig, Request, Sampling, ThinkBudget, TokenOut
+from narthex.engine import Engine, EngineConfig, Request, Sampling, ThinkBudget, TokenOut, TokenStream
 from narthex.engine.grammar import Grammar, GrammarCompiler, Matcher, with_bounded_space
 from narthex.model import Transformer, count_parameters
 from narthex.tokens import ChatFormat, Prompt, ReplyDelta
@@ -202,46 +204,76 @@ class _Reply:
         Where the thought ends by a token of its own, the engine forces it. Families that spell the mark out are cut by
         us and asked to go on from it, which costs little: what they have read and thought is in the engine's cache.
         """
-        watch = Watch(self._request.stop, None)  # the deadline is the engine's to keep
+        stop = self._request.stop
+        stopped = None if stop is None else asyncio.ensure_future(stop.wait())
         try:
-            async with aclosing(self._generate(watch)) as deltas:
+            async with aclosing(self._generate(stopped)) as deltas:
                 async for delta in deltas:
                     yield delta
-        except Interrupted:
-            self._is_cancelled = True
         finally:
-            watch.close()
+            if stopped is not None:
+                stopped.cancel()
         if self._tape is not None:
             self._tape.append(TapedTurn(self._prompt.ids, self._prompt.tiles, self._taken))
         for delta in self._shown(self._parser.drain()):
             yield delta
 
-    async def _generate(self, watch: Watch) -> AsyncGenerator[TurnDelta]:
-        """Raises: Interrupted when the turn is to stop, in the queue or between two tokens."""
+    async def _generate(self, stopped: asyncio.Future[Any] | None) -> AsyncGenerator[TurnDelta]:
+        """Ask the engine, and again where a thought was cut, until the reply is whole. `stopped`: nobody wants more."""
         ids, close = list(self._prompt.ids), self._chat.close_ids
-        is_native = self._chat.thought_end_id is not None
-        while not self._is_over():
-            limit = self._room.think - len(close)
+        while not self._is_over() and not self._is_interrupted():
             engine_request = self._engine_request(ids)
             async with aclosing(self._backend.engine.submit(engine_request)) as tokens:
-                while (token := await watch.wait(anext(tokens, None))) is not None:
-                    if token.id >= 0:
-                        ids.append(token.id)
-                        for delta in self._take(token):
-                            yield delta
-                    if self._parser.in_thought and not is_native and self._num_thought >= limit:
-                        break
-                    if not self._parser.in_thought and self._lacks_grammar(engine_request):
-                        break
-            if self._parser.in_thought and not is_native and close:
-                for id_ in close:
-                    ids.append(id_)
-                    for delta in self._take(TokenOut(0, id_, is_forced=True)):
+                if stopped is not None:
+                    stopped.add_done_callback(partial(_stop, tokens))
+                while (found := await tokens.take()) and not self._is_interrupted():
+                    for delta in self._read(found, engine_request, ids):
                         yield delta
+                        if self._is_interrupted():
+                            return
+                    if self._is_cut(engine_request):
+                        break
+            if self._is_interrupted():
+                return
+            if self._parser.in_thought and self._chat.thought_end_id is None and close:
+                ids += close
+                forced = (TokenOut(0, id_, is_forced=True) for id_ in close)
+                for delta in self._shown([settled for token in forced for settled in self._take(token)]):
+                    yield delta
                 if self._parser.in_thought:
                     return
             elif not self._lacks_grammar(engine_request) or self._parser.in_thought:
                 return
+
+    def _read(self, found: list[TokenOut], asked: Request, ids: list[int]) -> Iterator[TurnDelta]:
+        """Deltas of tokens that came together, up to where the reply is cut; what is of one kind is one delta.
+
+        Where confidence is wanted, somebody may stop the turn for what a token shows: each is shown by itself then.
+        """
+        settled: list[ReplyDelta] = []
+        for token in found:
+            if token.id >= 0:
+                ids.append(token.id)
+                settled += self._take(token)
+            if self._request.wants_confidence:
+                yield from self._shown(settled)
+                settled = []
+            if self._is_cut(asked):
+                break
+        yield from self._shown(settled)
+
+    def _is_cut(self, asked: Request) -> bool:
+        """The thought is spent and the engine does not know how to end it, or the answer is to be held to a form."""
+        if not self._parser.in_thought:
+            return self._lacks_grammar(asked)
+        limit = self._room.think - len(self._chat.close_ids)
+        return self._chat.thought_end_id is None and self._num_thought >= limit
+
+    def _is_interrupted(self) -> bool:
+        """The turn is to stop, in the queue or between two tokens, before its end."""
+        stop = self._request.stop
+        self._is_cancelled = stop is not None and stop.is_set() and not self._is_over()
+        return self._is_cancelled
 
     def _lacks_grammar(self, request: Request) -> bool:
         """The answer is to be held to a form, and this request, made inside a spelt-out thought, does not do it."""
@@ -283,7 +315,7 @@ class _Reply:
             deadline_s=None if self._until is None else max(0.0, self._until - time.monotonic()),
         )
 
-    def _take(self, token: TokenOut) -> Iterator[TurnDelta]:
+    def _take(self, token: TokenOut) -> list[ReplyDelta]:
         if self._tape is not None:
             self._taken.append(token)
         was_in_thought = self._parser.in_thought
@@ -302,7 +334,7 @@ class _Reply:
             if self._request.top_logprobs is not None and is_text and self._chat.tokenizer.name(token.id) is None:
                 top = tuple((*self._word(id_), logprob) for id_, logprob in token.top_logprobs)
                 self._chances.append(TokenChance(*self._word(token.id), token.logprob, top))
-        yield from self._shown(found)
+        return found
 
     def _word(self, id_: int) -> tuple[str, bytes]:
         data = self._chat.tokenizer.decode_bytes([id_])
@@ -314,18 +346,24 @@ class _Reply:
         return 0 if self._request.wants_confidence or self._tape is not None else None
 
     def _shown(self, found: list[ReplyDelta]) -> Iterator[TurnDelta]:
-        for delta in found:
-            if delta.kind != "call" and delta.text:
-                chances: tuple[TokenChance, ...] = ()
-                if delta.kind == "text":
-                    chances, self._chances = tuple(self._chances), []
-                yield TurnDelta(delta.kind, delta.text, self._confidence.last, chances)
+        """What is neither a call nor empty; neighbours of one kind as one."""
+        said = (delta for delta in found if delta.kind != "call" and delta.text)
+        for kind, deltas in itertools.groupby(said, key=lambda delta: delta.kind):
+            chances: tuple[TokenChance, ...] = ()
+            if kind == "text":
+                chances, self._chances = tuple(self._chances), []
+            assert kind != "call"
+            yield TurnDelta(kind, "".join(delta.text for delta in deltas), self._confidence.last, chances)
 
     def _is_over(self) -> bool:
         is_late = self._until is not None and time.monotonic() >= self._until
         is_full = self._num_thought + self._num_answer >= self._room.total
         has_answered = not self._parser.in_thought and self._num_answer >= self._room.answer
         return self._is_stopped or is_late or is_full or has_answered
+
+
+def _stop(tokens: TokenStream, _: asyncio.Future[Any]) -> None:
+    tokens.stop()
 
 
 def _answer_grammar(request: TurnRequest, grammars: GrammarCompiler | None) -> Grammar:

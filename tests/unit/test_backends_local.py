@@ -195,6 +195,37 @@ async def test_a_deadline_ends_the_turn_with_what_there_is(endless, monkeypatch)
     assert some.finish_reason == "length" and 1 <= some.usage.answer_tokens <= 7
 
 
+async def held_up(backend, request):
+    """Deltas of one who reads the first one only when the engine has written everything."""
+    found = []
+    async with aclosing(backend.turn(request)) as stream:
+        async for step in stream:
+            found.append(step)
+            limit = time.monotonic() + 20
+            while len(found) == 1 and not backend.engine.core.is_idle and time.monotonic() < limit:
+                time.sleep(0.01)  # the event loop is busy
+            if request.stop is not None and len(found) == 3:
+                request.stop.set()
+    return found
+
+
+async def test_what_came_together_is_one_delta(endless):
+    *deltas, end = await held_up(endless, asks(thinking=True, think_tokens=20, answer_tokens=20))
+    assert len(deltas) <= 5 and len(end.thought) + len(end.text) > 20  # the first, the rest of both, half a character
+    assert "".join(delta.text for delta in deltas) == end.thought + end.text
+    assert (end.usage.thought_tokens, end.usage.answer_tokens) == (20, 20)
+
+
+async def test_who_wants_confidence_gets_each_token_and_stops_right_there(endless):
+    """Agents are cut for what a token shows: how far the engine was by then must not change what they said."""
+    alone, end = await turn(endless, asks(answer_tokens=40, wants_confidence=True))
+    assert len(alone) > 15
+    *deltas, cut = await held_up(endless, asks(answer_tokens=40, wants_confidence=True, stop=asyncio.Event()))
+    assert [delta.text for delta in deltas[:3]] == [delta.text for delta in alone[:3]]
+    assert len(deltas) <= 4 and cut.finish_reason == "cancelled"  # half a character may be left
+    assert cut.usage.answer_tokens < end.usage.answer_tokens and end.text.startswith(cut.text)
+
+
 def slowly(backend, monkeypatch, seconds):
     decoder = backend.engine.core.runner.decoder
     forward = decoder.run
