@@ -347,13 +347,14 @@ class _Reply:
 
     def _shown(self, found: list[ReplyDelta]) -> Iterator[TurnDelta]:
         """What is neither a call nor empty; neighbours of one kind as one."""
-        said = (delta for delta in found if delta.kind != "call" and delta.text)
-        for kind, deltas in itertools.groupby(said, key=lambda delta: delta.kind):
+        for kind, deltas in itertools.groupby(found, key=lambda delta: delta.kind):
+            text = "".join(delta.text for delta in deltas)
+            if kind == "call" or not text:
+                continue
             chances: tuple[TokenChance, ...] = ()
             if kind == "text":
                 chances, self._chances = tuple(self._chances), []
-            assert kind != "call"
-            yield TurnDelta(kind, "".join(delta.text for delta in deltas), self._confidence.last, chances)
+            yield TurnDelta(kind, text, self._confidence.last, chances)
 
     def _is_over(self) -> bool:
         is_late = self._until is not None and time.monotonic() >= self._until
