@@ -15,13 +15,13 @@ from narthex.serve.bodies import Wire, check_body, read_body, warning_of_unknown
 from narthex.serve.errors import ApiError
 from narthex.serve.exports import as_markdown
 from narthex.serve.gate import caller_of
+from narthex.serve.queries import described, limit_of, number
 from narthex.serve.service import Service
 from narthex.serve.streams import warning_header, written
 from narthex.serve.turns import TurnBody, Turns, shown_turn
 from narthex.store import ConversationRecord
 
 MAX_TITLE_CHARS = 1000
-MAX_LIMIT = 200
 MAX_SEARCH_CHARS = 200
 
 
@@ -42,11 +42,11 @@ def make_conversation_router(service: Service, decoding: asyncio.Semaphore) -> A
     """Their routes."""
     router, turns = APIRouter(), Turns(service, decoding)
 
-    @router.get("/api/conversations")
+    @router.get("/api/conversations", openapi_extra=described(search="string", limit="integer", before="number"))
     async def conversations(request: Request) -> Response:
         """The caller's, the one that went on last first."""
         caller, query = caller_of(request.scope), request.query_params
-        limit = int(number(request, "limit", 50, least=1, most=MAX_LIMIT))
+        limit = limit_of(request)
         before = number(request, "before", math.inf) if "before" in query else None
         found = await asyncio.to_thread(
             store_of(service).conversations.latest, limit=limit + 1, user=caller.user,
@@ -93,7 +93,7 @@ def make_conversation_router(service: Service, decoding: asyncio.Semaphore) -> A
         await asyncio.to_thread(store.erase_conversation, conversation_id)
         return Response(status_code=204)
 
-    @router.get("/api/conversations/{conversation_id}/export")
+    @router.get("/api/conversations/{conversation_id}/export", openapi_extra=described(format="string"))
     async def export_conversation(request: Request, conversation_id: str) -> Response:
         """All of it as JSON, or the line of its last turn as Markdown."""
         caller, kind = caller_of(request.scope), request.query_params.get("format", "json")
@@ -115,21 +115,6 @@ def make_conversation_router(service: Service, decoding: asyncio.Semaphore) -> A
         return _json(begun.model_dump(), status=201, warning="; ".join(warnings))
 
     return router
-
-
-def number(request: Request, name: str, default: float, *, least: float = -math.inf, most: float = math.inf) -> float:
-    """A number of the query. Raises: ApiError."""
-    text = request.query_params.get(name)
-    if text is None:
-        return default
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not least <= value <= most or not math.isfinite(value):
-        bounds = f" from {least:g} to {most:g}" if math.isfinite(least + most) else ""
-        raise ApiError(f"'{name}' should be a number{bounds}", param=name, code="invalid_value")
-    return value
 
 
 def _listed(record: ConversationRecord) -> dict[str, Any]:

@@ -18,9 +18,9 @@ from starlette.responses import JSONResponse, Response
 from narthex.base.errors import InputError
 from narthex.serve.belongings import file_of, store_of
 from narthex.serve.bodies import MAX_BODY_BYTES, READ_S
-from narthex.serve.conversations import number
 from narthex.serve.errors import ApiError
 from narthex.serve.gate import caller_of
+from narthex.serve.queries import described, limit_of
 from narthex.serve.service import Service
 from narthex.store import FileRecord
 from narthex.tokens.gallery import Gallery, MemoryBlobs
@@ -29,13 +29,18 @@ PURPOSES = ("assistants", "batch", "evals", "fine-tune", "user_data", "vision")
 MAX_NAME_CHARS = 255
 MAX_LIST = 10_000  # as OpenAI has it
 _MEDIA_TYPE = re.compile(r"[a-z0-9][a-z0-9.+-]{0,60}/[a-z0-9][a-z0-9.+-]{0,60}")
+_FORM = {"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": {
+    "type": "object", "required": ["file", "purpose"], "properties": {
+        "file": {"type": "string", "format": "binary"}, "purpose": {"type": "string", "enum": list(PURPOSES)},
+    },
+}}}}}  # fmt: skip
 
 
 def make_file_router(service: Service, decoding: asyncio.Semaphore) -> APIRouter:
     """Their routes."""
     router = APIRouter()
 
-    @router.post("/v1/files")
+    @router.post("/v1/files", openapi_extra=_FORM)
     async def upload_file(request: Request) -> Response:
         """Keep a file: `file` and `purpose`, as multipart/form-data."""
         caller = caller_of(request.scope)
@@ -48,11 +53,11 @@ def make_file_router(service: Service, decoding: asyncio.Semaphore) -> APIRouter
         )
         return JSONResponse(_shown(record))
 
-    @router.get("/v1/files")
+    @router.get("/v1/files", openapi_extra=described(limit="integer", after="string", purpose="string"))
     async def files(request: Request) -> Response:
         """The caller's, the newest first."""
         caller, query = caller_of(request.scope), request.query_params
-        limit = int(number(request, "limit", MAX_LIST, least=1, most=MAX_LIST))
+        limit = limit_of(request, MAX_LIST, MAX_LIST)
         if after := query.get("after"):
             await asyncio.to_thread(file_of, service, caller, after)
         found = await asyncio.to_thread(

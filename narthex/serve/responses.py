@@ -14,12 +14,13 @@ from narthex.chat import Event
 from narthex.serve.belongings import response_of, store_of
 from narthex.serve.bodies import check_body, read_body
 from narthex.serve.callers import Caller
-from narthex.serve.conversations import number
 from narthex.serve.errors import CONTEXT_CODE, ApiError
 from narthex.serve.gate import caller_of
 from narthex.serve.line import Line
 from narthex.serve.live import follow
+from narthex.serve.queries import MAX_NUMBER, described, limit_of, number
 from narthex.serve.response_asked import Question, told_of, understand_response
+from narthex.serve.response_items import items_of, page_of
 from narthex.serve.response_wire import ResponseBody
 from narthex.serve.runs import events_of, launch
 from narthex.serve.service import Service
@@ -28,7 +29,6 @@ from narthex.serve.telling import Document, Ended, Telling
 from narthex.store import ResponseRecord, Store
 
 BODIES = {("post", "/v1/responses"): ResponseBody}
-MAX_SEQUENCE = 2**53
 # Until something else has happened, a stream may still begin as an error, with the status that says so.
 _PRELUDE = ("run_started", "agent_started", "round_started", "turn_finished")
 
@@ -46,14 +46,29 @@ def make_response_router(service: Service, decoding: asyncio.Semaphore) -> APIRo
             question = await asyncio.to_thread(understand_response, body, service, caller)
         return await Making(service, caller, question).reply()
 
-    @router.get("/v1/responses/{response_id}")
+    @router.get(
+        "/v1/responses/{response_id}", openapi_extra=described(stream="boolean", starting_after="integer")
+    )
     async def response(request: Request, response_id: str) -> Response:
         """How it stands; or, with `stream=true`, its events after `starting_after`, to the end."""
         record = await asyncio.to_thread(response_of, service, caller_of(request.scope), response_id)
         if request.query_params.get("stream", "false").lower() not in ("true", "1"):
             return JSONResponse(await asyncio.to_thread(_snapshot, store_of(service), record))
-        after = int(number(request, "starting_after", -1, least=-1, most=MAX_SEQUENCE))
+        after = int(number(request, "starting_after", -1, least=-1, most=MAX_NUMBER))
         return EventStream(service, _followed(service, record, after))
+
+    @router.get(
+        "/v1/responses/{response_id}/input_items",
+        openapi_extra=described(limit="integer", order="string", after="string"),
+    )
+    async def input_items(request: Request, response_id: str) -> Response:
+        """What it was asked, item by item."""
+        record = await asyncio.to_thread(response_of, service, caller_of(request.scope), response_id)
+        order, after = request.query_params.get("order", "desc"), request.query_params.get("after")
+        if order not in ("asc", "desc"):
+            raise ApiError("'order' should be asc or desc", param="order", code="invalid_value")
+        found = await asyncio.to_thread(items_of, record, store_of(service).blobs)
+        return JSONResponse(page_of(found if order == "asc" else found[::-1], after, limit_of(request, 20, 100)))
 
     @router.post("/v1/responses/{response_id}/cancel")
     async def cancel_response(request: Request, response_id: str) -> Response:

@@ -12,27 +12,26 @@ from fastapi import APIRouter, Request
 from starlette.responses import JSONResponse, Response
 
 from narthex.serve.belongings import check_seen, run_of, store_of
-from narthex.serve.conversations import MAX_LIMIT, number
 from narthex.serve.errors import ApiError
 from narthex.serve.gate import caller_of
 from narthex.serve.live import ENDS, follow
+from narthex.serve.queries import MAX_NUMBER, described, limit_of, number
 from narthex.serve.service import Service
 from narthex.serve.streams import KEEP_ALIVE, KEEP_ALIVE_S, EventStream
 from narthex.store import RunRecord
 
 _RASTER = ("image/png", "image/jpeg", "image/webp", "image/gif", "image/bmp")
 _STATUS = {"done": "finished"}
-MAX_SEQ = 2**53
 
 
 def make_run_router(service: Service) -> APIRouter:
     """Their routes."""
     router = APIRouter()
 
-    @router.get("/api/runs")
+    @router.get("/api/runs", openapi_extra=described(limit="integer"))
     async def runs(request: Request) -> Response:
         """The caller's, the newest first."""
-        caller, limit = caller_of(request.scope), int(number(request, "limit", 50, least=1, most=MAX_LIMIT))
+        caller, limit = caller_of(request.scope), limit_of(request)
         found = await asyncio.to_thread(store_of(service).runs, limit=limit, user=caller.user)
         return JSONResponse({"data": [shown_run(record) for record in found]})
 
@@ -42,11 +41,11 @@ def make_run_router(service: Service) -> APIRouter:
         record = await asyncio.to_thread(run_of, service, caller_of(request.scope), run_id)
         return JSONResponse(shown_run(record))
 
-    @router.get("/api/runs/{run_id}/events")
+    @router.get("/api/runs/{run_id}/events", openapi_extra=described(after="integer"))
     async def run_events(request: Request, run_id: str) -> Response:
         """All that happened after a number, then what happens, to the end; server-sent events."""
         last_id = request.headers.get("last-event-id", "")
-        after = number(request, "after", -1, least=-1, most=MAX_SEQ)
+        after = number(request, "after", -1, least=-1, most=MAX_NUMBER)
         if "after" not in request.query_params and re.fullmatch(r"\d{1,15}", last_id):
             after = int(last_id)
         record = await asyncio.to_thread(run_of, service, caller_of(request.scope), run_id)

@@ -75,6 +75,15 @@ def test_a_conversation_goes_on_with_its_picture(client, home):
         assert record.asked[0].pictures and record.asked[0].pictures[0].sha256 in store.blobs
 
 
+def test_what_was_asked_is_read_again(client):
+    made = client.responses.create(model="narthex-nano:instant", input=[*asked(), *asked("Once more?")])
+    items = list(client.responses.input_items.list(made.id, order="asc", limit=1))
+    assert [item.content[0].text for item in items] == [QUESTION, "Once more?"]
+    assert items[0].content[1].image_url == asked()[0]["content"][1]["image_url"]
+    newest = client.responses.input_items.list(made.id).data[0]
+    assert newest.id == items[1].id
+
+
 def test_a_form_is_parsed_and_tools_are_called_in_turn(client):
     class Reading(BaseModel):
         bar: int

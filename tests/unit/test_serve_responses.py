@@ -346,3 +346,24 @@ async def test_what_a_crash_left_is_there_and_incomplete(tmp_path):
         await asyncio.gather(*service.running, return_exceptions=True)
         found = (await client.get(f"{PATH}/{begun['id']}")).json()
         assert found["status"] == "incomplete" and text_of(found).startswith("word ")
+
+
+async def test_items_come_back_as_they_came(tmp_path):
+    async with served(calls_then_answers, store=tmp_path) as (client, _, _):
+        items = [
+            {"role": "user", "content": "What?"},
+            {"type": "reasoning", "id": "rs_1", "summary": [], "content": [{"type": "reasoning_text", "text": "hm"}]},
+            {"type": "function_call", "call_id": "call_1", "name": "look_up", "arguments": '{"what": "C"}'},
+            {"type": "function_call_output", "call_id": "call_1", "output": "80"},
+        ]
+        first = await made(client, text=items, tools=[function()])
+        path = f"{PATH}/{first['id']}/input_items"
+        listed = (await client.get(path, params={"order": "asc"})).json()
+        assert [item["type"] for item in listed["data"]] == [
+            "message", "reasoning", "function_call", "function_call_output"]  # fmt: skip
+        again = await made(client, text=listed["data"], tools=[function()], store=False)
+        assert text_of(again) == text_of(first) == "it says 80"
+        page = (await client.get(path, params={"limit": 1, "after": listed["data"][3]["id"]})).json()
+        assert page["has_more"] and page["data"][0]["id"] == listed["data"][2]["id"]
+        assert (await client.get(path, params={"after": "x"})).status_code == 404
+        assert (await client.get(path, params={"order": "up"})).json()["error"]["param"] == "order"
