@@ -5,7 +5,12 @@ from __future__ import annotations
 import signal
 from pathlib import Path
 
+import hypothesis
 import pytest
+
+# How long an example takes is the machine's, which may do other things.
+hypothesis.settings.register_profile("narthex", deadline=None)
+hypothesis.settings.load_profile("narthex")
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell starts what runs in the background so
     signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -16,7 +16,7 @@ from typing import Any
 
 from narthex.backends.base import Backend
 from narthex.base.log import get_logger
-from narthex.chat import Budget, Event, RunFailed
+from narthex.chat import AgentTextDelta, AnswerDelta, Budget, Event, RunFailed, ThoughtDelta
 from narthex.serve.callers import Caller
 from narthex.serve.metrics import Metrics, Stopwatch
 from narthex.serve.quotas import Purse, Quotas
@@ -25,7 +25,8 @@ from narthex.store import AuditLine, Store, StoreError
 
 log = get_logger(__name__)
 
-_DELTAS = ("thought_delta", "agent_text_delta", "answer_delta")
+_DELTAS = (ThoughtDelta, AgentTextDelta, AnswerDelta)
+_CHARS_PER_TOKEN = 8  # hardly any text has more, so what is guessed is rarely too much
 
 
 class Watch:
@@ -91,7 +92,7 @@ class Watch:
 
 
 class _Sum:
-    """What a run has spent. Until a turn ends its tokens are not known: so many deltas are so many tokens at least."""
+    """What a run has spent. Until a turn ends its tokens are not known, and are guessed low from what it has said."""
 
     def __init__(self) -> None:
         self.prompt = self.thought = self.answer = 0
@@ -103,7 +104,12 @@ class _Sum:
 
     @property
     def tokens(self) -> int:
-        return self.prompt + self.thought + self.answer + sum(self._guessed.values())
+        return self.prompt + self.thought + self.written
+
+    @property
+    def written(self) -> int:
+        """Tokens of answers, with those of turns that have not ended; of a run that is cut, some never do."""
+        return self.answer + sum(self._guessed.values())
 
     def take(self, event: Event) -> None:
         self.agent_seconds += len(self._at_work) * max(0.0, event.t - self._last_t)
@@ -112,8 +118,9 @@ class _Sum:
             self._at_work.add(event.agent_id)
         elif event.type == "agent_finished":
             self._at_work.discard(event.agent_id)
-        elif event.type in _DELTAS and event.agent_id is not None:
-            self._guessed[event.agent_id] = self._guessed.get(event.agent_id, 0) + 1
+        elif isinstance(event, _DELTAS) and event.agent_id is not None:
+            guess = max(1, len(event.text) // _CHARS_PER_TOKEN)
+            self._guessed[event.agent_id] = self._guessed.get(event.agent_id, 0) + guess
         elif event.type == "turn_finished":
             self._guessed.pop(event.agent_id, None)
             self.prompt += event.prompt_tokens
@@ -149,7 +156,7 @@ class _Book:
             return
         line = self._line._replace(
             status=status, ended=time.time(), prompt_tokens=sum_.prompt, thought_tokens=sum_.thought,
-            answer_tokens=sum_.answer, agent_seconds=round(sum_.agent_seconds, 3), cost=sum_.cost,
+            answer_tokens=sum_.written, agent_seconds=round(sum_.agent_seconds, 3), cost=sum_.cost,
         )  # fmt: skip
         try:
             if self._registry is not None:
