@@ -72,9 +72,13 @@ class Turns:
         turn_ids: list[str] = []
 
         def on_begin() -> None:
-            turn_ids.append(store.conversations.begin_turn(
-                conversation_id, said, run_id=run_id, settings=settings, user=caller.user, parent=parent
-            ))  # fmt: skip
+            try:
+                turn_id = store.conversations.begin_turn(
+                    conversation_id, said, run_id=run_id, settings=settings, parent=parent, may_create=False
+                )
+            except InputError as error:  # meanwhile
+                raise ApiError(error.message, status=404, code="conversation_not_found", hint=error.hint) from None
+            turn_ids.append(turn_id)
 
         def on_finish(reply: Sequence[Message]) -> None:
             store.conversations.finish_turn(turn_ids[0], reply)

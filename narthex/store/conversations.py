@@ -83,12 +83,12 @@ class Conversations:
 
     def begin_turn(
         self, conversation_id: str, asked: Sequence[Message], *, run_id: str, settings: Mapping[str, Any],
-        user: str = "", parent: str | None = LAST_TURN,
+        user: str = "", parent: str | None = LAST_TURN, may_create: bool = True,
     ) -> str:  # fmt: skip
         """Write a question before it is answered, and return the turn's id. A new id makes a new conversation.
 
         `settings` is plain data (model, mode, tools) for whoever goes on with it later; `user` is of a new one.
-        Raises: StoreError if it cannot be written.
+        Raises: StoreError if it cannot be written; InputError for a new id where none may be made.
         """
         turn_id, now = uuid.uuid4().hex, time.time()
         row = _row(conversation_id, asked[-1].text if asked else "", settings, user)
@@ -97,6 +97,8 @@ class Conversations:
             title = func.coalesce(func.nullif(table.c.title, ""), row["title"])
             changed = {"changed": now, "settings": row["settings"], "title": title}
             if not connection.execute(update(table).where(table.c.id == conversation_id).values(changed)).rowcount:
+                if not may_create:
+                    raise InputError("the conversation has been deleted", hint="begin a new one")
                 connection.execute(insert(table).values(row))
             query = select(turns.c.id, turns.c.number).where(turns.c.conversation_id == conversation_id)
             last = connection.execute(query.order_by(turns.c.number.desc()).limit(1)).one_or_none()

@@ -363,3 +363,37 @@ async def test_who_sees_the_end_finds_the_reply_and_who_sees_the_beginning_the_q
                 turn = kept.turn_of(run_id)
                 assert turn is not None and (turn.replied is not None) >= (event.type == "run_finished"), event.type
         assert (await asking).status_code == 201 and turn.replied[-1].text == "12 bar"
+
+
+async def test_what_is_deleted_meanwhile_does_not_come_back(tmp_path, monkeypatch):
+    async with served(lambda request: SAID, store=tmp_path) as (client, _, service):
+        home = (await client.post("/api/conversations")).json()["id"]
+        begin = service.store.conversations.begin_turn
+
+        def too_late(*what, **how):
+            service.store.erase_conversation(home)
+            return begin(*what, **how)
+
+        monkeypatch.setattr(service.store.conversations, "begin_turn", too_late)
+        reply = await client.post(f"/api/conversations/{home}/turns", json={"text": "What?"})
+        assert reply.status_code == 404 and service.store.conversations.record(home) is None
+
+
+@pytest.mark.parametrize("path", ["turns", "/v1/responses"])
+async def test_what_cannot_be_kept_is_not_acknowledged(tmp_path, monkeypatch, path):
+    from narthex.store import StoreError
+
+    def broken(*_, **__):
+        raise StoreError("could not write: the disk is full")
+
+    async with served(lambda request: SAID, store=tmp_path) as (client, _, service):
+        home = (await client.post("/api/conversations")).json()["id"]
+        place = f"/api/conversations/{home}/turns" if path == "turns" else path
+        body = {"text": "What?"} if path == "turns" else {"model": "scripted", "input": "What?", "background": True}
+        for owner, name in ((service.store, "append"), (service.store.conversations, "begin_turn"),
+                            (service.store.responses, "add")):  # fmt: skip
+            with monkeypatch.context() as patch:
+                patch.setattr(owner, name, broken)
+                reply = await client.post(place, json=body)
+            is_of_it = name == "append" or (name == "begin_turn") == (path == "turns")
+            assert (reply.status_code == 503) == is_of_it, (name, reply.text)
