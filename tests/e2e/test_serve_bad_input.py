@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import re
 import struct
 import threading
 import time
@@ -18,6 +19,7 @@ from PIL import Image
 from narthex.backends.local import LocalBackend
 from narthex.serve import Service, listen
 from narthex.serve.server import address_of, make_server
+from narthex.serve.settings import ServeSettings
 from narthex.store import Store
 
 PATH = "/v1/chat/completions"
@@ -127,7 +129,8 @@ def serving(folder, home):
     """(URL, keys of two users) of a server around a model that goes on for thousands of tokens."""
     store = Store.open(home)
     keys = [store.people.add_key(store.people.add_user(name).id).key for name in ("bo", "cy")]
-    service = Service({"tiny": LocalBackend.open(folder, device="cpu")}, store=store)
+    backend = LocalBackend.open(folder, device="cpu")
+    service = Service({"tiny": backend}, settings=ServeSettings(metrics="this_machine"), store=store)
     is_ready = threading.Event()
     with listen("127.0.0.1", 0) as taken:
         server = make_server(service, on_ready=is_ready.set)
@@ -207,3 +210,14 @@ def test_afterwards_all_is_as_before(server):
     client, stream = server
     assert client.post(PATH, json=asks()).status_code == 200 and client.get("/ready").status_code == 200
     stream.wait_for_more()
+
+
+def test_metrics_tell_what_the_engine_does(server):
+    client, stream = server
+    until, found = time.monotonic() + LONG_S, {}
+    while found.get("num_requests_running") != 1.0 and time.monotonic() < until:
+        stream.wait_for_more()
+        found = {name: float(value) for name, value in re.findall(
+            r'^narthex:(\w+)\{model_name="tiny"\} (\S+)', client.get("/metrics").text, re.MULTILINE)}  # fmt: skip
+    assert found["num_requests_running"] == 1.0 and found["num_requests_waiting"] == 0.0
+    assert 0 < found["kv_cache_usage_perc"] <= 1 and found["generation_tokens_total"] > 0
