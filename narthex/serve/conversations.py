@@ -40,8 +40,23 @@ BODIES = {
 
 def make_conversation_router(service: Service, decoding: asyncio.Semaphore) -> APIRouter:
     """Their routes."""
-    router, turns = APIRouter(), Turns(service, decoding)
+    router = APIRouter()
+    _add_routes_of_all(router, service)
+    _add_routes_of_one(router, service)
+    turns = Turns(service, decoding)
 
+    @router.post("/api/conversations/{conversation_id}/turns", status_code=201)
+    async def new_turn(request: Request, conversation_id: str) -> Response:
+        """Ask: begins a run that goes on whether or not anybody listens."""
+        caller = caller_of(request.scope)
+        body = check_body(TurnBody, await read_body(request))
+        begun, warnings = await turns.begin(caller, conversation_id, body)
+        return _json(begun.model_dump(), status=201, warning="; ".join(warnings))
+
+    return router
+
+
+def _add_routes_of_all(router: APIRouter, service: Service) -> None:
     @router.get("/api/conversations", openapi_extra=described(search="string", limit="integer", before="number"))
     async def conversations(request: Request) -> Response:
         """The caller's, the one that went on last first."""
@@ -64,6 +79,8 @@ def make_conversation_router(service: Service, decoding: asyncio.Semaphore) -> A
         record = await asyncio.to_thread(conversation_of, service, caller, conversation_id)
         return _json(_listed(record), status=201, warning=warning_of_unknown(body))
 
+
+def _add_routes_of_one(router: APIRouter, service: Service) -> None:
     @router.get("/api/conversations/{conversation_id}")
     async def conversation(request: Request, conversation_id: str) -> Response:
         """All its turns, every branch."""
@@ -105,16 +122,6 @@ def make_conversation_router(service: Service, decoding: asyncio.Semaphore) -> A
             return _attachment(as_markdown(record, found).encode(), f"{record.id}.md", "text/markdown; charset=utf-8")
         data = written(_whole(record, [shown_turn(turn) for turn in found]))
         return _attachment(data, f"{record.id}.json", "application/json")
-
-    @router.post("/api/conversations/{conversation_id}/turns", status_code=201)
-    async def new_turn(request: Request, conversation_id: str) -> Response:
-        """Ask: begins a run that goes on whether or not anybody listens."""
-        caller = caller_of(request.scope)
-        body = check_body(TurnBody, await read_body(request))
-        begun, warnings = await turns.begin(caller, conversation_id, body)
-        return _json(begun.model_dump(), status=201, warning="; ".join(warnings))
-
-    return router
 
 
 def _listed(record: ConversationRecord) -> dict[str, Any]:
