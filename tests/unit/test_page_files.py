@@ -8,7 +8,8 @@ import httpx2
 import pytest
 from fastapi import FastAPI
 
-from narthex.serve import Service, create_app
+from narthex.base.errors import ConfigError
+from narthex.serve import Service, create_app, page
 from narthex.serve.page import HOW_TO_GET, POLICY, make_page_router
 
 HASHED, PLAIN = "assets/index-Ab3_-x9Z.js", "assets/theme.js"
@@ -41,13 +42,13 @@ async def test_without_a_page_a_line_says_how_to_get_it(tmp_path):
 
 async def test_files_carry_the_policy_and_are_kept_only_where_their_name_changes_with_them(built):
     async with asking(built) as client:
-        page, hashed, plain = [await client.get(f"/{name}") for name in ("", HASHED, PLAIN)]
-    assert page.text == "<p>page" and page.headers["content-type"] == "text/html; charset=utf-8"
+        index, hashed, plain = [await client.get(f"/{name}") for name in ("", HASHED, PLAIN)]
+    assert index.text == "<p>page" and index.headers["content-type"] == "text/html; charset=utf-8"
     assert hashed.headers["content-type"] == "text/javascript; charset=utf-8"
-    for reply in (page, hashed, plain):
+    for reply in (index, hashed, plain):
         assert reply.headers["content-security-policy"] == POLICY and reply.headers["referrer-policy"] == "no-referrer"
     assert "immutable" in hashed.headers["cache-control"]
-    assert page.headers["cache-control"] == plain.headers["cache-control"] == "no-cache"
+    assert index.headers["cache-control"] == plain.headers["cache-control"] == "no-cache"
 
 
 async def test_they_are_squeezed_for_whoever_takes_that(built):
@@ -83,3 +84,18 @@ async def test_the_whole_application_has_it_and_errors_keep_their_shape():
         assert (await client.get("/")).headers["content-security-policy"] == POLICY
         missing = await client.get("/assets/nothing.js")
     assert missing.status_code == 404 and missing.json()["error"]["code"] == "unknown_url"
+
+
+def test_building_says_what_is_missing(tmp_path, monkeypatch):
+    monkeypatch.setattr(page, "SOURCE", tmp_path / "web")
+    with pytest.raises(ConfigError, match="nor is its source"):
+        page.build(print)
+    (tmp_path / "web").mkdir()
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(ConfigError, match="no Node here"):
+        page.build(print)
+    npm = tmp_path / "npm"
+    npm.write_text("#!/bin/sh\necho \"cannot $1\" >&2\nexit 1\n", encoding="utf-8")
+    npm.chmod(0o755)
+    with pytest.raises(ConfigError, match="could not be built: cannot ci"):
+        page.build(print)

@@ -89,6 +89,8 @@ export async function openFromAddress(): Promise<void> {
 async function open(id: string): Promise<void> {
   set({ view: "chat" });
   if (get().openId === id) return;
+  // A browser has few connections to one server; runs that are not read are found again when they are.
+  for (const following of followed.values()) following.abort();
   set({ openId: id, turns: [], chosen: {}, title: "", isLoading: true, trouble: null });
   try {
     await reload(id);
@@ -109,7 +111,7 @@ async function reload(id: string): Promise<void> {
     const old = known.get(turn.id);
     return old && old.status === turn.status && (old.replied === null) === (turn.replied === null) ? old : turn;
   });
-  set({ turns, title: found.title });
+  set({ turns, title: found.title, isOffline: false });
   for (const turn of found.turns) if (turn.status === "running") void watch(turn.run_id);
 }
 
@@ -237,6 +239,7 @@ export async function stop(runId: string): Promise<void> {
 // Runs.
 
 const watched = new Map<string, Promise<void>>();
+const followed = new Map<string, AbortController>();
 const lost = new Set<string>();
 
 /** Follow a run to its end, through lost connections and restarts of the server. */
@@ -245,17 +248,24 @@ export function watch(runId: string): Promise<void> {
   if (known) return known;
   const run = get().runs[runId];
   if (lost.has(runId) || (run && isOver(run))) return Promise.resolve();
-  const work = followToEnd(runId).finally(() => watched.delete(runId));
+  const following = new AbortController();
+  followed.set(runId, following);
+  const work = followToEnd(runId, following.signal).finally(() => {
+    if (watched.get(runId) !== work) return;
+    watched.delete(runId);
+    followed.delete(runId);
+  });
   watched.set(runId, work);
+  following.signal.addEventListener("abort", () => watched.delete(runId));
   return work;
 }
 
-async function followToEnd(runId: string): Promise<void> {
+async function followToEnd(runId: string, signal: AbortSignal): Promise<void> {
   if (!get().runs[runId]) put(emptyRun(runId));
   for (let tries = 0; ; tries++) {
     const before = get().runs[runId]!.seq;
     try {
-      for await (const found of follow(runId, before, new AbortController().signal)) {
+      for await (const found of follow(runId, before, signal)) {
         set({ isOffline: false });
         if (found === "cut") put(cutOff(get().runs[runId]!));
         else queue(runId, found);
@@ -264,6 +274,7 @@ async function followToEnd(runId: string): Promise<void> {
       if (isOver(get().runs[runId]!)) break;
     } catch (error) {
       flush();
+      if (signal.aborted) return;
       if (error instanceof ApiError && error.status < 500 && error.status !== 429) {
         // What happened in it is no longer there; the conversation still says what came of it.
         lost.add(runId);
@@ -275,6 +286,7 @@ async function followToEnd(runId: string): Promise<void> {
     }
     if (get().runs[runId]!.seq > before) tries = 0;
     await wait(RETRY_MS[Math.min(tries, RETRY_MS.length - 1)]!);
+    if (signal.aborted) return;
   }
   const { openId, turns } = get();
   const turn = turns.find((one) => one.run_id === runId);

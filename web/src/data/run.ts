@@ -296,7 +296,8 @@ export interface Camp {
 export function campsOf(run: Run): Camp[] {
   const camps: Camp[] = run.tally.map(([answer, weight]) => ({ answer, weight, agents: [] }));
   for (const agent of run.agents) {
-    if (!agent.answer || agent.role === "judge" || agent.role === "aggregator") continue;
+    // Who was stopped has no vote, though something may have been said by then.
+    if (!agent.answer || agent.doing !== "done" || agent.role === "judge" || agent.role === "aggregator") continue;
     let camp = camps.find((one) => sameAnswer(one.answer, agent.answer));
     if (!camp) {
       camp = { answer: agent.answer, weight: null, agents: [] };
@@ -307,12 +308,17 @@ export function campsOf(run: Run): Camp[] {
   return camps;
 }
 
+/** The tally has one answer's words for all that were taken as the same: equal text, or an equal number whose unit is equal
+ * or left out. */
 function sameAnswer(one: string, other: string): boolean {
   const plain = (text: string) => text.trim().toLowerCase().replace(/\s+/g, " ").replace(/[.!]+$/, "");
-  if (plain(one) === plain(other)) return true;
-  const number = (text: string) => /^-?\d+([.,]\d+)?(?=\s|$)/.exec(text.trim())?.[0]?.replace(",", ".");
-  const [mine, theirs] = [number(one), number(other)];
-  return mine !== undefined && theirs !== undefined && Number(mine) === Number(theirs);
+  const [mine, theirs] = [plain(one), plain(other)];
+  if (mine === theirs) return true;
+  const amount = (text: string) => /^(-?\d+(?:[.,]\d+)?)\s*(\D*)$/.exec(text);
+  const [first, second] = [amount(mine), amount(theirs)];
+  if (!first || !second) return false;
+  const isEqual = Number(first[1]!.replace(",", ".")) === Number(second[1]!.replace(",", "."));
+  return isEqual && (first[2] === second[2] || !first[2] || !second[2]);
 }
 
 export function isOver(run: Run): boolean {

@@ -55,7 +55,7 @@ function stagesOf(run: Run): { purpose: Purpose | undefined; agents: Agent[] }[]
   return found;
 }
 
-const SHOWN_CAMPS = 3;
+const SHOWN_CAMPS = 2;
 const LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ";
 
 function Agreement({ run, camps, say }: { run: Run; camps: readonly Camp[]; say: Say }): ReactElement {
@@ -68,6 +68,12 @@ function Agreement({ run, camps, say }: { run: Run; camps: readonly Camp[]; say:
           <span key={camp.answer} className={`camp-${Math.min(place, 3)}`} style={{ flexGrow: total ? weight(camp) / total : 1 }} />
         ))}
       </div>
+      <p className="muted small agreement-note" title={say("leaderHint")}>
+        {[
+          ...(camps.length > SHOWN_CAMPS ? [say("otherAnswers", { n: camps.length - SHOWN_CAMPS })] : []),
+          ...(run.probability === null ? [] : [say("leaderStays", { p: say.percent(run.probability) })]),
+        ].join(" · ") || "\u00a0"}
+      </p>
       <ul className="camps">
         {camps.slice(0, SHOWN_CAMPS).map((camp, place) => (
           <li key={camp.answer}>
@@ -78,12 +84,6 @@ function Agreement({ run, camps, say }: { run: Run; camps: readonly Camp[]; say:
         ))}
         {camps.length === 0 && <li className="muted">{say("noAnswerYet")}</li>}
       </ul>
-      <p className="muted small agreement-note" title={say("leaderHint")}>
-        {[
-          ...(camps.length > SHOWN_CAMPS ? [say("otherAnswers", { n: camps.length - SHOWN_CAMPS })] : []),
-          ...(run.probability === null ? [] : [say("leaderStays", { p: say.percent(run.probability) })]),
-        ].join(" · ") || "\u00a0"}
-      </p>
     </section>
   );
 }

@@ -5,7 +5,7 @@ import type { Element, ElementContent, Root, RootContent } from "hast";
 import katex from "katex";
 import "katex/dist/katex.min.css";
 
-const OPTIONS = { trust: false, strict: "ignore", throwOnError: false, maxExpand: 200, maxSize: 20 } as const;
+const OPTIONS = { trust: false, strict: "ignore", throwOnError: false, maxExpand: 200, maxSize: 20, errorColor: "currentColor" } as const;
 
 export function rehypeFormulas(): (tree: Root) => void {
   return (tree) => replaceIn(tree);

@@ -98,22 +98,19 @@ function PlaceBox({ place, isCrowd }: { place: Place; isCrowd: boolean }): React
     .join(", ");
   return (
     <button
-      type="button" className={`place at-${place.corner}${isHot ? " hot" : ""}${top < 80 || bottom > 920 ? " low" : ""}`} aria-label={`${ranges(numbers)}: ${label}`} {...handlers}
+      type="button" className={`place at-${place.corner}${isHot ? " hot" : ""}${top < 80 || bottom > 920 ? " low" : ""}`} aria-label={`${brief(numbers)}: ${label}`} {...handlers}
       style={{ left: `${left / 10}%`, top: `${top / 10}%`, width: `${(right - left) / 10}%`, height: `${(bottom - top) / 10}%` }}
     >
-      <span className="place-number" aria-hidden="true">{ranges(numbers)}</span>
+      <span className="place-number" aria-hidden="true">{brief(numbers)}</span>
     </button>
   );
 }
 
-/** 1, 2, 3, 5 as "1–3, 5". */
-function ranges(numbers: readonly number[]): string {
+/** 1, 2 and 3 as "1–3"; 1, 4, 5 and 9 as "1 +3": numbers stand beside each other on a small picture. */
+function brief(numbers: readonly number[]): string {
   const sorted = [...numbers].sort((one, other) => one - other);
-  const found: [number, number][] = [];
-  for (const number of sorted) {
-    const last = found.at(-1);
-    if (last && last[1] === number - 1) last[1] = number;
-    else found.push([number, number]);
-  }
-  return found.map(([from, to]) => (from === to ? `${from}` : to === from + 1 ? `${from}, ${to}` : `${from}–${to}`)).join(", ");
+  const [first, last, count] = [sorted[0]!, sorted.at(-1)!, sorted.length];
+  if (count === 1) return `${first}`;
+  if (last - first === count - 1) return `${first}–${last}`;
+  return count === 2 ? `${first}, ${last}` : `${first} +${count - 1}`;
 }

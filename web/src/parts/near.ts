@@ -1,17 +1,23 @@
-import { useEffect, useRef, useState, type RefObject } from "react";
+import { useEffect, useState, type RefObject } from "react";
 
-/** Whether an element has come near to what is seen; once near, always near. */
-export function useNear<T extends Element>(): [RefObject<T | null>, boolean] {
-  const ref = useRef<T>(null);
+/** Whether an element has come near to what is seen, and stayed for a while; once near, always near. */
+export function useNear(ref: RefObject<Element | null>, marginPx: number, stayMs: number): boolean {
   const [isNear, setNear] = useState(false);
   useEffect(() => {
     const element = ref.current;
     if (isNear || !element) return;
-    const observer = new IntersectionObserver(
-      (entries) => entries.some((entry) => entry.isIntersecting) && setNear(true), { rootMargin: "1200px 0px" },
-    );
+    let timer: ReturnType<typeof setTimeout> | undefined;
+    const observer = new IntersectionObserver((entries) => {
+      clearTimeout(timer);
+      if (!entries.at(-1)!.isIntersecting) return;
+      if (stayMs === 0) setNear(true);
+      else timer = setTimeout(() => setNear(true), stayMs);
+    }, { rootMargin: `${marginPx}px 0px` });
     observer.observe(element);
-    return () => observer.disconnect();
-  }, [isNear]);
-  return [ref, isNear];
+    return () => {
+      clearTimeout(timer);
+      observer.disconnect();
+    };
+  }, [isNear, marginPx, ref, stayMs]);
+  return isNear;
 }

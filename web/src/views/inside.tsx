@@ -144,7 +144,7 @@ function Heat({ grid, covers }: { grid: number[][]; covers: [number, number] }):
   const columns = grid[0]?.length ?? 1;
   return (
     <svg className="heat-grid" viewBox={`0 0 ${columns * covers[0]} ${grid.length * covers[1]}`} preserveAspectRatio="none" aria-hidden="true">
-      {grid.flatMap((row, y) => row.map((weight, x) => <rect key={`${x} ${y}`} x={x} y={y} width={1.02} height={1.02} fillOpacity={0.62 * Math.sqrt(weight / most)} />))}
+      {grid.flatMap((row, y) => row.map((weight, x) => <rect key={`${x} ${y}`} x={x} y={y} width={1} height={1} fillOpacity={0.66 * (weight / most) ** 0.7} />))}
     </svg>
   );
 }

@@ -1,7 +1,7 @@
 // A question and its answer.
 
 import { ActionBarPrimitive, ComposerPrimitive, MessagePrimitive, useAuiState } from "@assistant-ui/react";
-import { memo, useEffect, useMemo, useState, type ReactElement } from "react";
+import { memo, useEffect, useMemo, useRef, useState, type ReactElement } from "react";
 
 import { choose, retry, siblings, textOf, watch } from "../data/actions";
 import type { Turn } from "../data/api";
@@ -71,11 +71,14 @@ export function EditComposer(): ReactElement {
 export function AssistantMessage(): ReactElement {
   const say = useSay();
   const { turn, pictures, isLast } = useCustom();
-  const [ref, isNear] = useNear<HTMLDivElement>();
+  const ref = useRef<HTMLDivElement>(null);
+  const isNear = useNear(ref, 1200, 0);
+  // What is merely scrolled past need not tell how it came about.
+  const isRead = useNear(ref, 400, 200);
   const run = useStore((state) => state.runs[turn.run_id]);
   useEffect(() => {
-    if (isNear) void watch(turn.run_id);
-  }, [isNear, turn.run_id]);
+    if (isRead) void watch(turn.run_id);
+  }, [isRead, turn.run_id]);
   const told = turn.replied?.at(-1)?.parts.map((part) => (part.type === "text" ? part.text : "")).join("") ?? "";
   const text = run && (run.hasAnswered || isOver(run)) ? run.answer || told : told;
   const isHealth = useMemo(() => asksAboutHealth(textOf(turn)), [turn]);

@@ -60,7 +60,8 @@ export function makeSay(language: Language, words: Words): Say {
   }) as Say;
   say.language = language;
   say.number = (value, digits = 0) => new Intl.NumberFormat(language, { maximumFractionDigits: digits, minimumFractionDigits: digits }).format(value);
-  say.percent = (value) => percents.format(value);
+  // What is nearly certain is not told as certain.
+  say.percent = (value) => (value < 1 && value >= 0.995 ? `> ${percents.format(0.99)}` : percents.format(value));
   say.seconds = (value) => say("seconds", { s: say.number(value, value < 100 ? 1 : 0) });
   say.day = (time) => days.format(time * 1000);
   return say;
