@@ -17,6 +17,7 @@ from narthex.serve.catalogue import get_model
 from narthex.serve.errors import ApiError, as_api_error
 from narthex.serve.gate import METRICS_PATH, caller_of
 from narthex.serve.metrics import MEDIA_TYPE
+from narthex.serve.queries import described, number
 from narthex.serve.service import Service
 from narthex.store import KeyRecord, People
 from narthex.store.people import MAX_NAME_CHARS
@@ -77,11 +78,11 @@ def make_account_router(service: Service) -> APIRouter:
             raise ApiError(f"there is no key '{key_id[:80]}'", status=404, code="unknown_key")
         return Response(status_code=204)
 
-    @router.get("/api/usage")
+    @router.get("/api/usage", openapi_extra=described(days="integer"))
     async def usage(request: Request) -> Response:
         """What the caller has spent, day by day (UTC)."""
         caller, registry = caller_of(request.scope), service.registry
-        num_days = _days(request.query_params.get("days", str(DEFAULT_DAYS)))
+        num_days = int(number(request, "days", DEFAULT_DAYS, least=1, most=MAX_DAYS))
         found = [] if registry is None else await asyncio.to_thread(registry.audit.days, caller.user, num_days)
         await service.watch.quotas.load(caller)
         return JSONResponse({"data": [day._asdict() for day in found], "quota": service.watch.quotas.told(caller)})
@@ -126,9 +127,3 @@ def _me(service: Service, caller: Caller) -> dict[str, Any]:
 
 def _shown(key: KeyRecord) -> dict[str, Any]:
     return {"id": key.id, "name": key.name, "created": key.created}
-
-
-def _days(text: str) -> int:
-    if not (text.isascii() and text.isdecimal()) or not 1 <= int(text[:9]) <= MAX_DAYS:
-        raise ApiError(f"'days' is a whole number from 1 to {MAX_DAYS}", param="days", code="invalid_value")
-    return int(text)
