@@ -10,7 +10,7 @@ token, R rows routed to experts, V vocabulary.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Protocol, cast
 
 import numpy as np
@@ -28,18 +28,26 @@ from narthex.model.norm import RMSNorm, rms_normalize
 from narthex.model.rope import rotate, text_frequencies, text_rotations
 from narthex.model.transformer import DecoderLayer
 
+Attend = Callable[[int, Tensor], Tensor]  # of a StepMemory
+
 
 class StepMemory(Protocol):
     """What one step attends to; called once per layer, in layer order.
 
-    positions_N are the new tokens' places, and none of them is beyond `last_position`.
+    positions_N are the new tokens' places, and none of them is beyond `last_position`. wanted_R are those whose results
+    matter after the last layer (None: all).
     """
 
     positions_N: Tensor
     last_position: int
+    wanted_R: Tensor | None
 
     def attend(self, layer: int, qkv_NHK: Tensor) -> Tensor:
         """Keep the new keys and values, and attend: H query heads, G keys, G values -> (N, H * K)."""
+        ...
+
+    def attend_wanted(self, layer: int, qkv_NHK: Tensor) -> Tensor:
+        """The same in the last layer, for those whose results matter: (R, H * K)."""
         ...
 
 
@@ -62,12 +70,15 @@ class Decoder:
         self._score = product(model.language_model.lm_head.weight, None, self.form)
 
     def run(self, x_ND: Tensor, memory: StepMemory) -> Tensor:
-        """All layers and the last norm: (N, D) -> (N, D). The input may be overwritten."""
+        """All layers and the last norm: (N, D) -> (R, D) of the tokens that are wanted. The input may be overwritten.
+
+        Of a prompt's other tokens the last layer only has keys and values to leave: the rest of its work is saved.
+        """
         x_ND = x_ND.to(self.dtype)
         rotations = self._rotations.at(memory.positions_N, memory.last_position)
-        for layer in self._layers:
+        for layer in self._layers[:-1]:
             layer.run(x_ND, memory, rotations)
-        return self._norm(x_ND)
+        return self._norm(self._layers[-1].run_last(x_ND, memory, rotations))
 
     def score(self, x_ND: Tensor) -> Tensor:
         """Next-token logits: (N, D) -> (N, V)."""
@@ -132,8 +143,17 @@ class _Layer:
 
     def run(self, x_ND: Tensor, memory: StepMemory, rotations: Tensor) -> None:
         """Add what this layer has to say to `x_ND`, in place."""
-        x_ND += self._attention(self._attention_norm(x_ND), memory, rotations)
+        x_ND += self._attention(self._attention_norm(x_ND), memory, rotations, memory.attend)
         x_ND += self._mlp(self._mlp_norm(x_ND))
+
+    def run_last(self, x_ND: Tensor, memory: StepMemory, rotations: Tensor) -> Tensor:
+        """As the last of all layers: (N, D) -> (R, D)."""
+        out_RD = self._attention(self._attention_norm(x_ND), memory, rotations, memory.attend_wanted)
+        x_RD = x_ND if memory.wanted_R is None else x_ND.index_select(0, memory.wanted_R)
+        if len(x_RD):
+            x_RD += out_RD
+            x_RD += self._mlp(self._mlp_norm(x_RD))
+        return x_RD
 
 
 class _Attention:
@@ -145,14 +165,15 @@ class _Attention:
         self._shape = (self._num_turned + config.num_key_value_heads, config.head_dim)
         self._is_tempered = not module.uses_rope and config.attn_temperature_tuning
 
-    def __call__(self, x_ND: Tensor, memory: StepMemory, rotations: Tensor) -> Tensor:
+    def __call__(self, x_ND: Tensor, memory: StepMemory, rotations: Tensor, attend: Attend) -> Tensor:
         qkv_NHK = self._qkv(x_ND).view(-1, *self._shape)
         if self._module.uses_rope:
             self._turn(qkv_NHK.narrow(1, 0, self._num_turned), rotations)
         elif self._is_tempered and memory.last_position + 1 >= self._config.floor_scale:  # before, it is 1
             warmth = self._module._temperature(memory.positions_N[None])[0]
             qkv_NHK[:, : self._config.num_attention_heads] *= warmth.to(qkv_NHK.dtype)
-        return self._out(memory.attend(self._layer, qkv_NHK))
+        attended_RA = attend(self._layer, qkv_NHK)
+        return self._out(attended_RA) if len(attended_RA) else attended_RA  # nobody's, where a prompt goes on
 
     def _turn(self, qk_NHK: Tensor, rotations: Tensor) -> None:
         """Rotate queries and keys in place, and normalise them where the model does."""

@@ -92,6 +92,9 @@ class PagedMemory:
 
     Works of one token stand before those of several. After them the pass may hold up to `num_idle` tokens that belong
     to nobody: they see nothing and are not kept. `kept` holds the rows of the last step, to go on from.
+
+    wanted_R are the places of the tokens whose results are wanted after the last layer: the last ones of works that
+    become up to date. None: those of all tokens.
     """
 
     def __init__(
@@ -105,24 +108,50 @@ class PagedMemory:
         self._num_idle, self._num_new = num_idle, len(positions)
         self.rows: KeptRows = {}
         self._views = {kind: self._view(kind, kept) for kind in sorted(set(pages.kind_of))}
+        self.wanted_R: Tensor | None = None
+        self._wanted_rows: Rows | None = None  # they see what decoding rows at these places would
+        if self._num_rows < len(works):
+            self._want()
 
     def attend(self, layer: int, qkv_NHK: Tensor) -> Tensor:
         """Keep the new keys and values, and attend: H query heads, G keys, G values -> (N, H * K)."""
-        pages, num_new = self._pages, self._num_new
-        view, cache, num_heads = self._views[pages.kind_of[layer]], pages.rows[layer], pages.num_heads
-        new_NGK = qkv_NHK.narrow(1, num_heads, cache.shape[1])
-        cache.index_copy_(0, view.slots_N, new_NGK if num_new == len(new_NGK) else new_NGK[:num_new])
-        q_NHK = qkv_NHK.narrow(1, 0, num_heads)
+        view, num_heads = self._views[self._pages.kind_of[layer]], self._pages.num_heads
+        cache, q_NHK = self._keep(layer, qkv_NHK), qkv_NHK.narrow(1, 0, num_heads)
         if view.rows is not None and self._num_rows == len(q_NHK):
             return view.rows.attend(q_NHK, cache)
         out_NHK = torch.zeros_like(q_NHK, memory_format=torch.contiguous_format)
         if view.rows is not None:
             out_NHK.flatten(1)[: self._num_rows] = view.rows.attend(q_NHK[: self._num_rows], cache)
+        new_NGK = qkv_NHK.narrow(1, num_heads, cache.shape[1])
         for segment in view.segments:
             part = slice(segment.start, segment.stop)
             out_1HTK = self._attend_segment(segment, q_NHK[None, part].transpose(1, 2), new_NGK[None, part], cache)
             out_NHK[part] = out_1HTK[0].transpose(0, 1)
         return out_NHK.flatten(1)
+
+    def _keep(self, layer: int, qkv_NHK: Tensor) -> Tensor:
+        """Write the new keys and values into the layer's cache, and return that."""
+        pages, num_new = self._pages, self._num_new
+        slots_N, cache = self._views[pages.kind_of[layer]].slots_N, pages.rows[layer]
+        new_NGK = qkv_NHK.narrow(1, pages.num_heads, cache.shape[1])
+        return cache.index_copy_(0, slots_N, new_NGK if num_new == len(new_NGK) else new_NGK[:num_new])
+
+    def attend_wanted(self, layer: int, qkv_NHK: Tensor) -> Tensor:
+        """In the last layer: keep all new keys and values, and attend for who is wanted -> (R, H * K)."""
+        if self.wanted_R is None:
+            return self.attend(layer, qkv_NHK)
+        cache = self._keep(layer, qkv_NHK)
+        q_RHK = qkv_NHK.narrow(1, 0, self._pages.num_heads).index_select(0, self.wanted_R)
+        return q_RHK.flatten(1) if self._wanted_rows is None else self._wanted_rows.attend(q_RHK, cache)
+
+    def _want(self) -> None:
+        ends = np.cumsum([work.num_tokens for work in self._works]) - 1
+        is_ready = [work.num_tokens == work.sequence.num_pending for work in self._works]
+        self.wanted_R = torch.from_numpy(ends[is_ready]).to(self._pages.device)
+        ready = [work for work, is_up_to_date in zip(self._works, is_ready, strict=True) if is_up_to_date]
+        if ready:
+            kind = self._pages.kind_of[-1]
+            self._wanted_rows = self._rows_at(kind, [w.sequence for w in ready], [_stop(w) - 1 for w in ready])
 
     def _attend_segment(self, segment: _Segment, q_1HTK: Tensor, new_1TGK: Tensor, cache: Tensor) -> Tensor:
         """(1, H, T, K) -> the same. Past and new tokens are two parts of one softmax: neither needs a mask."""
@@ -159,11 +188,14 @@ class PagedMemory:
         if rows is not None and rows.can_serve(sequences):
             rows.advance()
         else:
-            pages = self._pages
-            cache = pages.rows[pages.kind_of.index(kind)]
-            rows = Rows(sequences, kind, pages.chunks[kind], cache, pages.block_size, is_fixed=self._is_fixed)
+            rows = self._rows_at(kind, sequences, [sequence.num_computed for sequence in sequences])
         self.rows[key] = rows
         return rows
+
+    def _rows_at(self, kind: int, sequences: list[Sequence], positions: list[int]) -> Rows:
+        pages = self._pages
+        cache = pages.rows[pages.kind_of.index(kind)]
+        return Rows(sequences, positions, kind, pages.chunks[kind], cache, pages.block_size, is_fixed=self._is_fixed)
 
     def _mask(self, start: int, stop: int, first: int, chunk: int | None) -> Tensor | None:
         """Which of first..stop the new tokens see; None where that is all of the past, and of themselves in order."""

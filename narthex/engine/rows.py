@@ -147,7 +147,7 @@ class _Unit:
 
 
 class Rows:
-    """The decoding rows of a step in one kind of layer; `advance` makes them those of the next step.
+    """Rows at these positions of their sequences in one kind of layer; `advance` makes them those of the next step.
 
     With `is_fixed`, what is attended together does not depend on who else is there: the keys of a row are padded to a
     multiple of FIXED_KEYS, and rows of equal length are taken together, since PyTorch's kernel gives each of them the
@@ -155,12 +155,23 @@ class Rows:
     """
 
     def __init__(
-        self, sequences: list[Sequence], kind: int, chunk: int | None, cache: Tensor, block_size: int, *, is_fixed: bool
+        self,
+        sequences: list[Sequence],
+        positions: list[int],
+        kind: int,
+        chunk: int | None,
+        cache: Tensor,
+        block_size: int,
+        *,
+        is_fixed: bool,
     ) -> None:
         self._facts = _CacheFacts(block_size, cache.device, cache.dtype)
         self._versions = [sequence.version for sequence in sequences]
-        self._positions = [sequence.num_computed for sequence in sequences]
-        rows = [_row_of(sequence, kind, chunk, block_size) for sequence in sequences]
+        self._positions = positions
+        rows = [
+            _row_of(sequence.pages[kind], position, chunk, block_size)
+            for sequence, position in zip(sequences, positions, strict=True)
+        ]
         slots = [
             int(row.pages_P[-1]) * block_size + position % block_size
             for row, position in zip(rows, self._positions, strict=True)
@@ -205,11 +216,9 @@ class Rows:
         return out_DGhK.flatten(1)
 
 
-def _row_of(sequence: Sequence, kind: int, chunk: int | None, size: int) -> _Row:
-    position = sequence.num_computed
+def _row_of(pages_P: np.ndarray, position: int, chunk: int | None, size: int) -> _Row:
     first = 0 if chunk is None else position // chunk * chunk
-    pages_P = sequence.pages[kind, first // size : position // size + 1]
-    return _Row(pages_P, first % size, position + 1 - first)
+    return _Row(pages_P[first // size : position // size + 1], first % size, position + 1 - first)
 
 
 def _fixed_units(rows: list[_Row], cache: _CacheFacts) -> Iterable[_Unit]:

@@ -57,13 +57,12 @@ class Runner:
             start += work.num_tokens
         memory = PagedMemory(self.pages, works, kept, num_idle=num_idle, is_fixed=self._is_fixed)
         self._rows |= memory.rows
-        hidden_ND = self.decoder.run(x_ND, memory)
+        hidden_RD = self.decoder.run(x_ND, memory)
+        if memory.wanted_R is not None:
+            return self.decoder.score(hidden_RD)
         is_ready = [work.num_tokens == work.sequence.num_pending for work in works]
-        if len(hidden_ND) - num_idle == len(works):  # a decoding pass: score all its rows, idle ones too
-            logits_RV = self.decoder.score(hidden_ND)
-            return logits_RV if len(hidden_ND) == sum(is_ready) else logits_RV[: len(works)][is_ready]
-        ends = np.cumsum([work.num_tokens for work in works]) - 1
-        return self.decoder.score(hidden_ND[ends[is_ready]])
+        logits_RV = self.decoder.score(hidden_RD)  # a decoding pass: all its rows, idle ones too
+        return logits_RV if len(hidden_RD) == sum(is_ready) else logits_RV[: len(works)][is_ready]
 
     def _show(self, work: Work, x_ND: Tensor) -> None:
         """Put the features of the pictures seen in this stretch where they belong."""

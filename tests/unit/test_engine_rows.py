@@ -99,7 +99,20 @@ def test_rows_live_on_until_a_block_ends(model, monkeypatch):
     monkeypatch.setattr(Rows, "__init__", lambda self, *args, **more: built.append(1) or init(self, *args, **more))
     core = EngineCore(model, EngineConfig(block_size=16))
     drain(core, [Request(ids=words(random.Random(1), 8), max_new_tokens=41)])
-    assert len(built) == 2 * 3  # for each kind of layer: from 8 on, from 16 and from 32
+    # For each kind of layer from 8 on, from 16 and from 32; and for the prompt's last token in the last layer.
+    assert len(built) == 2 * 3 + 1
+
+
+def test_in_the_last_layer_a_prompt_is_its_last_token(model):
+    core, sizes = EngineCore(model, EngineConfig(step_tokens=64)), []
+    last = core.runner.decoder._layers[-1]
+    mlp = last._mlp
+    last._mlp = lambda x: sizes.append(len(x)) or mlp(x)
+    asked = [Request(ids=words(random.Random(length), length), max_new_tokens=2) for length in (100, 30)]
+    found = drain(core, asked)
+    assert sum(sizes) == sum(len(one[0]) for one in found) == 4
+    for request, one in zip(asked, found, strict=True):
+        assert ids_of(one[0]) == list(generate(model, request.ids, max_new_tokens=2))
 
 
 def test_cancels_and_arrivals_change_the_rows(model):
