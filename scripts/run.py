@@ -28,6 +28,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import NoReturn
 
 ROOT = Path(__file__).resolve().parents[1]
 VENV = ROOT / ".venv"
@@ -274,7 +275,7 @@ def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-def stop(message: str, hint: str) -> None:
+def stop(message: str, hint: str) -> NoReturn:
     say(f"error: {message}\nhint: {hint}")
     sys.exit(2)
 

@@ -117,3 +117,25 @@ def test_without_a_seed_all_see_the_same_and_a_wrong_one_is_told(script, monkeyp
     with pytest.raises(SystemExit):
         script.chosen_seed()
     assert "'-3'" in capsys.readouterr().err
+
+
+def test_the_pages_tests_say_what_they_need(script, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("NARTHEX_CHROMIUM", raising=False)
+    with pytest.raises(SystemExit) as ended:
+        script.test_page(is_optional=False)
+    assert ended.value.code == 2 and "need Node 20 and Chromium" in capsys.readouterr().err
+    assert script.test_page(is_optional=True) == 0
+    assert "not tested here: no Node 20, no Chromium" in capsys.readouterr().err
+    with pytest.raises(SystemExit) as ended:
+        script.build_page()
+    assert ended.value.code == 2 and "Node 20" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("version", "is_enough"), [("v20.19.0", True), ("v24.1.0", True), ("v18.20.1", False)])
+def test_an_old_node_is_none(script, tmp_path, monkeypatch, version, is_enough):
+    node = tmp_path / "node"
+    node.write_text(f"#!/bin/sh\necho {version}\n", encoding="utf-8")
+    node.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert script.has_node() is is_enough
