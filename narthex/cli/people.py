@@ -97,16 +97,18 @@ def keys(
 
 
 class Standing(NamedTuple):
-    """Whether there are users, and keys of theirs that open."""
+    """Names of users and groups, and whether there are keys that open."""
 
-    has_users: bool
+    users: frozenset[str]
+    groups: frozenset[str]
     has_keys: bool
 
 
 def standing() -> Standing:
     """How things stand in this machine's store; none is made. Raises: StoreError."""
-    users, by_user = _everybody()
-    return Standing(bool(users), bool(by_user))
+    found, by_user = _everybody()
+    groups = frozenset(group for user in found for group in user.groups)
+    return Standing(frozenset(user.name for user in found), groups, bool(by_user))
 
 
 def _list_users(*, as_json: bool) -> None:

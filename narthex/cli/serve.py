@@ -43,7 +43,8 @@ def command(
     from narthex.serve.gate import is_loopback
     from narthex.serve.page import build, is_built
     from narthex.serve.server import address_of
-    from narthex.serve.settings import read_serve_settings
+    from narthex.serve.settings import read_serve_settings, unmatched
+    from narthex.tools import TOOLS
 
     settings, people = read_serve_settings(load_settings().serve), standing()
     # Before the model is read: a port that is taken is told at once.
@@ -56,6 +57,9 @@ def command(
         )  # fmt: skip
         if reached.ceiling is not None:
             service.ceiling = reached.ceiling
+        known = {"user": people.users, "group": people.groups, "model": service.backends, "tool": TOOLS}
+        for line in unmatched(settings, known):
+            _say(f"warning: {line}")
         if opens and not is_built():
             try:
                 build(_say)
@@ -64,7 +68,7 @@ def command(
         url, name = address_of(taken), reached.backend.name
 
         def on_ready() -> None:
-            _greet(url, name, is_kept=keeps_runs, asks_keys=people.has_users)
+            _greet(url, name, is_kept=keeps_runs, asks_keys=bool(people.users))
             if opens and is_built():
                 webbrowser.open(url)
 

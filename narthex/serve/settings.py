@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
-from narthex.base.config import read_dataclass
+from narthex.base.config import did_you_mean, read_dataclass
 from narthex.base.errors import ConfigError
 from narthex.store import ROLES, Role
 
@@ -76,6 +76,22 @@ class ServeSettings:
     def role(self, role: Role) -> RoleSettings:
         """What that role may use; everything where nothing is said."""
         return self.roles.get(role, RoleSettings())
+
+
+def unmatched(settings: ServeSettings, known: Mapping[str, Collection[str]]) -> list[str]:
+    """One line for each name in the settings that nothing here has: `known` holds users, groups, models and tools."""
+    named = [("user", quota.user, "quotas") for quota in settings.quotas if quota.user]
+    named += [("group", quota.group, "quotas") for quota in settings.quotas if quota.group]
+    for role, may_use in settings.roles.items():
+        named += [("model", name, f"roles.{role}") for name in may_use.models or ()]
+        named += [("tool", name, f"roles.{role}") for name in may_use.tools or ()]
+    lines = []
+    for kind, name, where in named:
+        if name not in known[kind]:
+            guess = did_you_mean(name, known[kind])
+            meant = f"; did you mean '{guess}'?" if guess else ""
+            lines.append(f"[serve.{where}] names the {kind} '{name}', and there is none{meant}")
+    return lines
 
 
 def read_serve_settings(table: Mapping[str, Any]) -> ServeSettings:

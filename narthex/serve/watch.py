@@ -15,6 +15,7 @@ from contextlib import aclosing
 from typing import Any
 
 from narthex.backends.base import Backend
+from narthex.base.errors import ConfigError
 from narthex.base.log import get_logger
 from narthex.chat import AgentTextDelta, AnswerDelta, Budget, Event, RunFailed, ThoughtDelta
 from narthex.serve.callers import Caller
@@ -30,7 +31,10 @@ _CHARS_PER_TOKEN = 8  # hardly any text has more, so what is guessed is rarely t
 
 
 class Watch:
-    """Of one server. `registry` tells where lines are kept, None where nothing is."""
+    """Of one server. `registry` tells where lines are kept, None where nothing is.
+
+    Raises: ConfigError where the audit file cannot be written.
+    """
 
     def __init__(
         self, settings: ServeSettings, backends: Callable[[], Mapping[str, Backend]],
@@ -39,6 +43,14 @@ class Watch:
         self._settings, self._registry = settings, registry
         self.metrics = Metrics(backends)
         self._quotas: Quotas | None = None
+        if settings.audit_file:
+            try:
+                _append(settings.audit_file, b"")
+            except OSError as error:
+                raise ConfigError(
+                    f"the audit file {settings.audit_file} cannot be written: {error.strerror}",
+                    hint="[serve] in narthex.toml names it; its folder has to be there",
+                ) from None
 
     @property
     def quotas(self) -> Quotas:
@@ -162,16 +174,16 @@ class _Book:
             if self._registry is not None:
                 self._registry.audit.note(line)
             if self._file:
-                _append(self._file, line)
+                _append(self._file, (json.dumps(line._asdict()) + "\n").encode())
         except (OSError, StoreError) as error:
             log.error("run %s: its audit line is not complete: %s", line.run_id, error)
 
 
-def _append(file: str, line: AuditLine) -> None:
-    """One write for the whole line, so that lines of several processes do not mix."""
+def _append(file: str, line: bytes) -> None:
+    """One write for the whole line, so that lines of several processes do not mix. Raises: OSError."""
     handle = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     try:
-        os.write(handle, (json.dumps(line._asdict()) + "\n").encode())
+        os.write(handle, line)
     finally:
         os.close(handle)
 

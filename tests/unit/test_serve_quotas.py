@@ -14,10 +14,11 @@ from narthex.backends.fake import Said, ScriptedBackend
 from narthex.backends.settings import load_settings
 from narthex.base.errors import ConfigError
 from narthex.chat import Budget
+from narthex.serve import Service
 from narthex.serve.callers import Caller
 from narthex.serve.errors import ApiError
 from narthex.serve.quotas import Quotas, begins, ends
-from narthex.serve.settings import Quota, RoleSettings, ServeSettings, read_serve_settings
+from narthex.serve.settings import Quota, RoleSettings, ServeSettings, read_serve_settings, unmatched
 from narthex.store import AuditLine, Store
 
 from .serve_helpers import PATH, asks, chunks_of, data_uri
@@ -271,3 +272,18 @@ class TestSettings:
     def test_what_is_wrong_is_named(self, table, told):
         with pytest.raises(ConfigError, match=told.replace("*", ".")):
             read_serve_settings(table)
+
+    def test_names_that_nothing_has_are_told(self):
+        settings = ServeSettings(
+            roles={"user": RoleSettings(models=("nno",), tools=("zoom",))},
+            quotas=(Quota(tokens=1, user="eve"), Quota(tokens=1, group="lab"), Quota(tokens=1)),
+        )
+        known = {"user": {"ada"}, "group": {"lab"}, "model": {"nano"}, "tool": {"zoom"}}
+        assert unmatched(settings, known) == [
+            "[serve.quotas] names the user 'eve', and there is none",
+            "[serve.roles.user] names the model 'nno', and there is none; did you mean 'nano'?",
+        ]
+
+    def test_an_audit_file_that_cannot_be_written_is_told_at_once(self, tmp_path):
+        with pytest.raises(ConfigError, match="cannot be written"):
+            Service({}, settings=ServeSettings(audit_file=str(tmp_path / "none" / "audit.jsonl")))
