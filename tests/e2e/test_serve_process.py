@@ -32,8 +32,9 @@ def serving(environment, model, *arguments):
                 line = process.stderr.readline()
                 assert line, said
                 said += line
-            curl = process.stderr.readline()
             url = url[1]
+            assert process.stderr.readline() == f"the page: {url}\n"
+            curl = process.stderr.readline()
             assert curl.startswith(f"curl {url}/v1/chat/completions "), curl
             yield process, url, curl
         finally:
