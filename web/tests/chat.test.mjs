@@ -65,6 +65,10 @@ test("Contemplating shows who answers what, who agrees, and each agent's own ste
   assert.ok((await rows.count()) >= 4);
   assert.match(await answer.locator(".agreement").innerText(), /agents? agree/);
   assert.match(await answer.locator(".agreement-note").innerText(), /\d+\s?%/);
+  // The board says of every agent what became of it, and counts those it says agree.
+  const leading = Number(/(\d+) agents? agree|(\d+) agent/.exec(await answer.locator(".camps li").first().innerText()).slice(1).find(Boolean));
+  assert.equal(await answer.locator(".agent-mark .camp-0").count(), leading);
+  assert.equal(await answer.locator(".agent-answering, .agent-thinking, .agent-starting").count(), 0);
   await answer.locator(".place").first().waitFor();
   await rows.first().locator(".agent-row").click();
   await rows.first().locator(".look-card").first().waitFor();

@@ -116,7 +116,8 @@ function take(run: Run, event: RunEvent): void {
     case "answer_started":
       withdraw(run, event.agent_id);
       run.hasAnswered = true;
-      change(run, event.agent_id, (agent) => ({ ...agent, doing: "answering" }));
+      // Of several agents the leader's words become the answer when it has long ended.
+      change(run, event.agent_id, (agent) => (agent.ended === null ? { ...agent, doing: "answering" } : agent));
       break;
     case "tool_started":
       withdraw(run, event.agent_id);
