@@ -242,6 +242,9 @@ const watched = new Map<string, Promise<void>>();
 const followed = new Map<string, AbortController>();
 const lost = new Set<string>();
 
+/** Whether a run's events are no longer there. */
+export const isLost = (runId: string) => lost.has(runId);
+
 /** Follow a run to its end, through lost connections and restarts of the server. */
 export function watch(runId: string): Promise<void> {
   const known = watched.get(runId);

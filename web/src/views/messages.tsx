@@ -3,7 +3,7 @@
 import { ActionBarPrimitive, ComposerPrimitive, MessagePrimitive, useAuiState } from "@assistant-ui/react";
 import { memo, useEffect, useMemo, useRef, useState, type ReactElement } from "react";
 
-import { choose, retry, siblings, textOf, watch } from "../data/actions";
+import { choose, isLost, retry, siblings, textOf, watch } from "../data/actions";
 import type { Turn } from "../data/api";
 import type { ImagePart, Message } from "../data/events";
 import { isOver, type Run } from "../data/run";
@@ -74,13 +74,17 @@ export function AssistantMessage(): ReactElement {
   const ref = useRef<HTMLDivElement>(null);
   const isNear = useNear(ref, 1200, 0);
   // What is merely scrolled past need not tell how it came about.
-  const isRead = useNear(ref, 400, 200);
+  const isSeen = useNear(ref, 400, 200);
+  const isRead = isLast || isSeen;
   const run = useStore((state) => state.runs[turn.run_id]);
   useEffect(() => {
     if (isRead) void watch(turn.run_id);
   }, [isRead, turn.run_id]);
   const told = turn.replied?.at(-1)?.parts.map((part) => (part.type === "text" ? part.text : "")).join("") ?? "";
-  const text = run && (run.hasAnswered || isOver(run)) ? run.answer || told : told;
+  const isTold = run !== undefined && (run.hasAnswered || isOver(run));
+  // What is read first is shown with how it came about, which comes a moment later: nothing is pushed aside.
+  const isAwaited = isLast && !isTold && !isLost(turn.run_id);
+  const text = isTold ? run.answer || told : isAwaited ? "" : told;
   const isHealth = useMemo(() => asksAboutHealth(textOf(turn)), [turn]);
   return (
     <MessagePrimitive.Root className="message assistant" data-status={run?.status ?? turn.status}>
