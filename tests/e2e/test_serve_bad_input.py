@@ -206,6 +206,51 @@ def test_it_is_refused_while_another_users_stream_goes_on(server, name):
     stream.wait_for_more()
 
 
+UPLOADS = {
+    "a picture of 3.6 gigapixels": ("a.png", lambda: png(60_000, 60_000, packed=zlib.compress(b"\0" * 10**7, 9))),
+    "a comment of 200 MB": ("a.png", lambda: png(4, 4, packed=zlib.compress(b"\0" * 52), more=text_chunk())),
+    "a document of 100,000 pages": ("a.pdf", lambda: PDF),
+    "a page that is an archive": ("a.txt", lambda: b"PK\x03\x04" + zlib.compress(b"x" * 10**7)),
+    "a text beyond measure": ("a.txt", lambda: b"x" * 2**20),
+    "a way up": ("../../../../etc/passwd", lambda: b"\xff\xfe\x00"),
+}
+
+
+@pytest.mark.parametrize("name", UPLOADS)
+def test_a_file_that_cannot_be_read_is_refused_when_it_is_asked_about(server, name):
+    """To keep bytes is no work; a question about them is."""
+    client, stream = server
+    file_name, data = UPLOADS[name]
+    kept = client.post("/v1/files", files={"file": (file_name, data())}, data={"purpose": "user_data"})
+    assert kept.status_code == 200 and "/" not in kept.json()["filename"], kept.text[:300]
+    conversation = client.post("/api/conversations", json={}).json()["id"]
+    place = f"/api/conversations/{conversation}/turns"
+    reply = client.post(place, json={"text": "What?", "files": [kept.json()["id"]], "mode": "instant"})
+    assert reply.status_code == 400 and set(reply.json()["error"]) == {"message", "type", "param", "code"}, reply.text
+    stream.wait_for_more()
+
+
+@pytest.mark.parametrize("path", ["/v1/responses", "/api/conversations", "/tokenize", "/api/keys", "/api/inside"])
+def test_every_body_is_bounded(server, path):
+    client, stream = server
+    for body, status in ((b"[" * 100_000, 400), (b" " * (33 * 2**20), 413), (b"[" + b"1," * 1_000_000 + b"1]", 413)):
+        reply = client.post(path, content=body)
+        assert reply.status_code == status and set(reply.json()["error"]) == {"message", "type", "param", "code"}
+    stream.wait_for_more()
+
+
+def test_responses_take_no_bombs_either(server):
+    client, stream = server
+    bomb = "data:image/png;base64," + base64.b64encode(png(60_000, 60_000)).decode()
+    for url in (bomb, "http://127.0.0.1/", "http://2130706433/", "http://[::ffff:7f00:1]/", "file:///etc/passwd"):
+        shown = [{"type": "input_text", "text": "?"}, {"type": "input_image", "image_url": url}]
+        reply = client.post("/v1/responses", json={"model": "tiny", "input": [{"role": "user", "content": shown}]})
+        assert reply.status_code == 400 and reply.json()["error"]["code"], url
+    reply = client.post("/v1/responses", json={"model": "tiny", "input": "?", "tools": [{"type": "function"}] * 10_000})
+    assert reply.status_code == 400
+    stream.wait_for_more()
+
+
 def test_afterwards_all_is_as_before(server):
     client, stream = server
     assert client.post(PATH, json=asks()).status_code == 200 and client.get("/ready").status_code == 200
