@@ -15,7 +15,7 @@ python=${PYTHON:-.venv/bin/python}
 out=${OUT:-runs/nano} threads=${THREADS:-1} seed=${SEED:-1} size=${SIZE:-nano} first=${1:-}
 items=400 samples=500000 rollouts=60000 minutes=${MINUTES:-115} limit=400 scope=512 supervised=() rl=() tokenizer=()
 if [[ $first == --smoke ]]; then
-    out=${OUT:-runs/smoke} items=60 samples=4000 rollouts=96 minutes=30 limit=16 scope=128
+    out=${OUT:-runs/smoke} items=60 samples=6400 rollouts=96 minutes=30 limit=16 scope=128
     tokenizer=(--tile-size 48) supervised=(--smoke) rl=(--smoke --groups 6 --group-size 4)
     rm -rf "$out" # a smoke test begins from nothing
 fi

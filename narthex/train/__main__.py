@@ -15,7 +15,7 @@ import typer
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="Stages of the training recipes.")
 Size = Annotated[str, typer.Option(help="nano, or mini for half an hour on one GPU.")]
 # What a model can learn from nothing in a minute or two: which questions it is for. In the order of TASKS.
-SMOKE_WEIGHTS = (0.02, 0.03, 0.15, 0.45, 0.35)
+SMOKE_WEIGHTS = (0.02, 0.03, 0.10, 0.40, 0.45)
 SMOKE_P = 0.01  # how unlikely a smoke test's result must be by chance
 
 Folder = Annotated[Path, typer.Argument(help="The stage's own folder.")]

@@ -40,7 +40,7 @@ def test_its_numbers_are_the_codes():
     assert f"draws {s.groups} fresh items" in PAGE and s.group_size == 8 and "each eight times" in PAGE
     assert f"up to {s.compression} of its reward" in PAGE and s.peers_share == 0.2 and "a fifth of the groups" in PAGE
     assert f"{s.shown} demonstrations a step" in PAGE
-    assert "samples=4000" in SCRIPT and "4,000 samples" in PAGE and "scope=128" in SCRIPT and "128 held-out" in PAGE
+    assert "samples=6400" in SCRIPT and "6,400 samples" in PAGE and "scope=128" in SCRIPT and "128 held-out" in PAGE
     assert "samples=500000" in SCRIPT and "500,000 samples" in PAGE and "--tile-size 48" in SCRIPT
 
 
