@@ -1,6 +1,6 @@
 // How an answer came about: one line that opens. Open while it happens; the thought folds away when the answer begins.
 
-import { useEffect, useMemo, useRef, useState, type ReactElement } from "react";
+import { useMemo, useRef, useState, type ReactElement } from "react";
 
 import type { ImagePart } from "../data/events";
 import { isOver, looksOf, type Run } from "../data/run";
@@ -25,13 +25,14 @@ export function Process({ run, pictures, isNew }: {
   const hasSteps = isCrowd ? run.agents.length > 0 : run.agents.some((agent) => agent.steps.length > 0);
   const hasSights = isCrowd || looks.length > 0;
   const [wish, setWish] = useState<boolean | null>(null);
-  const wasLive = useRef(!isOver(run));
-  useEffect(() => {
-    if (!isOver(run)) wasLive.current = true;
-  }, [run]);
+  const wasLive = useRef(false);
+  const wasFirst = useRef(false);
+  // What was opened for the reader stays open when the next question comes.
+  wasLive.current ||= !isOver(run);
+  wasFirst.current ||= isNew || wasLive.current;
   const keepsSight = wasLive.current && run.tools.includes("zoom");
   // Pictures stay to be looked at; mere words of thought make room for the answer.
-  const opensByItself = isOver(run) || run.hasAnswered ? hasSights && (isNew || wasLive.current) : true;
+  const opensByItself = isOver(run) || run.hasAnswered ? hasSights && wasFirst.current : true;
   const isOpen = hasSteps && (wish ?? opensByItself);
   return (
     <HotScope>
