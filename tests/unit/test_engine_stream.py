@@ -13,7 +13,7 @@ import pytest
 
 from narthex.base.errors import BackendError, ContextOverflowError, InputError
 from narthex.engine import Engine, EngineConfig, Request, TokenOut, TokenStream
-from narthex.engine.stream import Mailbox, Reader
+from narthex.engine.stream import PAUSE_S, Mailbox, Reader
 from narthex.model import generate
 
 from .engine_helpers import build, words
@@ -79,31 +79,45 @@ async def test_continuations_come_in_one_stream(engine):
 
 
 class TestHandOver:
-    async def test_who_reads_slowly_finds_several_tokens_and_is_called_once(self, model, engine, monkeypatch):
-        """While the loop is busy the engine goes on, and does not call it for every step."""
-        loop, calls = asyncio.get_running_loop(), []
-        call = loop.call_soon_threadsafe
-        monkeypatch.setattr(loop, "call_soon_threadsafe", lambda *args: (calls.append(args), call(*args))[1])
+    async def test_what_is_taken_together_is_all_and_in_order(self, model, engine):
         streams = [engine.submit(request(seed, max_new_tokens=40)) for seed in range(3)]
-        first = [await stream.take() for stream in streams]
         limit = time.monotonic() + PATIENCE_S
-        while not engine.core.is_idle and time.monotonic() < limit:
-            time.sleep(0.01)  # the loop is busy
-        num_before = len(calls)
-        rest = [await stream.take() for stream in streams]
-        assert num_before <= 3 + max(map(len, first)) and len(calls) == num_before
-        for seed, (some, more, stream) in enumerate(zip(first, rest, streams, strict=True)):
-            wanted = list(generate(model, request(seed).ids, max_new_tokens=40))
-            assert [token.id for token in some + more] == wanted
-            assert await stream.take() == []
-        assert sum(map(len, rest)) > 60
+        while engine._readers:
+            assert time.monotonic() < limit
+            time.sleep(0.01)  # the loop is busy, and the engine goes on
+        for seed, stream in enumerate(streams):
+            found, num_takes = [], 0
+            while some := await stream.take():
+                found += [token.id for token in some]
+                num_takes += 1
+            assert found == list(generate(model, request(seed).ids, max_new_tokens=40))
+            assert num_takes <= 2
 
-    async def test_first_and_last_tokens_do_not_wait(self, engine, monkeypatch):
-        monkeypatch.setattr("narthex.engine.stream.PAUSE_S", 1000.0)
-        await collect(engine, request(max_new_tokens=3))  # from now on, only what is urgent
-        stream = engine.submit(request(1, max_new_tokens=30))
-        found = [len(await asyncio.wait_for(stream.take(), PATIENCE_S)) for _ in range(2)]
-        assert found == [1, 29]
+    async def test_a_loop_is_called_again_when_it_has_looked_and_the_pause_is_over(self, monkeypatch):
+        loop, calls = asyncio.get_running_loop(), []
+        monkeypatch.setattr(loop, "call_soon_threadsafe", calls.append)
+        mailbox = Mailbox(loop)
+        readers = [Reader(loop, mailbox, 1) for _ in range(2)]
+
+        def step(now: float, **how) -> int:
+            """Every stream gets a token; how often the loop has been called by then."""
+            for reader in readers:
+                mailbox.put(reader, TokenOut(0, 7, **how))
+            mailbox.send(now)
+            return len(calls)
+
+        def look() -> list[int]:
+            calls[-1]()
+            return [len(reader.items) for reader in readers]
+
+        assert [step(0.0), step(1.0), step(2.0)] == [1, 1, 1]  # it has not looked: once is enough
+        assert look() == [3, 3]
+        assert [step(2.0), step(2.0 + PAUSE_S / 2)] == [2, 2] and look() == [5, 5]
+        assert step(2.0 + 0.9 * PAUSE_S) == 2  # too soon for the middle of a stream
+        assert step(2.0 + 1.1 * PAUSE_S) == 3 and look() == [7, 7]
+        assert step(2.0 + 1.2 * PAUSE_S, finish_reason="stop") == 4 and look() == [8, 8]  # a last token does not wait
+        readers.append(Reader(loop, mailbox, 1))
+        assert step(2.0 + 1.3 * PAUSE_S) == 5 and look() == [9, 9, 1]  # nor a first one
 
     async def test_a_stream_that_is_stopped_is_at_its_end(self, slow):
         stream = slow.submit(request())
@@ -128,14 +142,15 @@ class TestHandOver:
             await stream.take()
         assert await stream.take() == [] and cancelled == [1]
 
-    async def test_it_has_one_reader(self, slow):
-        stream = slow.submit(request())
+    async def test_it_has_one_reader(self):
+        loop = asyncio.get_running_loop()
+        stream = TokenStream(Reader(loop, Mailbox(loop), 1), lambda: None)
         waiting = asyncio.create_task(stream.take())
         await asyncio.sleep(0)
         with pytest.raises(RuntimeError, match="another task"):
             await stream.take()
-        await waiting
-        await stream.aclose()
+        stream.stop()
+        assert await asyncio.wait_for(waiting, PATIENCE_S) == []
 
 
 class TestDropping:
