@@ -45,12 +45,18 @@ def served(script, *, continues=False, models=({"id": "fake"},), **settings):
 
 
 async def turn(backend, request):
-    """(deltas, end), checked to be what every turn is."""
+    """(deltas, end), checked to be what every turn is. Not for several at once: it closes the backend."""
+    try:
+        return await one_of_several(backend, request)
+    finally:
+        await backend.aclose()
+
+
+async def one_of_several(backend, request):
     *deltas, end = [step async for step in backend.turn(request)]
     assert isinstance(end, TurnEnd) and all(isinstance(delta, TurnDelta) and delta.text for delta in deltas)
     for kind, whole in (("thought", end.thought), ("text", end.text)):
         assert "".join(delta.text for delta in deltas if delta.kind == kind) == whole
-    await backend.aclose()
     return deltas, end
 
 
@@ -126,7 +132,8 @@ class TestStreams:
 
 
 async def crowd(backend):
-    found = await asyncio.gather(*(turn(backend, asks()) for _ in range(3)))
+    found = await asyncio.gather(*(one_of_several(backend, asks()) for _ in range(3)))
+    await backend.aclose()
     return [end for _, end in found]
 
 
@@ -224,7 +231,8 @@ class TestRequests:
     async def test_no_more_turns_at_once_than_it_can_carry(self):
         with served(replace(ANSWER, first_delay_s=0.05), max_parallel=2) as (backend, server):
             assert backend.max_parallel == 2
-            await asyncio.gather(*(turn(backend, asks()) for _ in range(5)))
+            await asyncio.gather(*(one_of_several(backend, asks()) for _ in range(5)))
+            await backend.aclose()
         assert (len(server.requests), server.peak) == (5, 2)
 
     def test_it_is_a_backend_and_knows_its_price(self):

@@ -46,8 +46,14 @@ def contextlib_stack(scripts):
 
 
 async def turn(backend, request=None):
-    steps = [step async for step in backend.turn(request or asks())]
+    """How a turn ends. Not for several at once: it closes the backend."""
+    end = await one_of_several(backend, request)
     await backend.aclose()
+    return end
+
+
+async def one_of_several(backend, request=None):
+    steps = [step async for step in backend.turn(request or asks())]
     assert isinstance(steps[-1], TurnEnd)
     return steps[-1]
 
@@ -198,11 +204,11 @@ class TestStop:
     async def test_it_ends_the_wait_for_a_place_and_between_tries(self):
         stop = asyncio.Event()
         with served(replace(ANSWER, hang_after=1), max_parallel=1) as (backend, (server,)):
-            holder = asyncio.create_task(turn(backend))
+            holder = asyncio.create_task(one_of_several(backend))
             while not server.requests:
                 await asyncio.sleep(0.01)
             asyncio.get_running_loop().call_later(0.05, stop.set)
-            end = await turn(backend, asks(stop=stop))
+            end = await one_of_several(backend, asks(stop=stop))
             assert (end.finish_reason, end.usage.prompt_tokens) == ("cancelled", 0)
             holder.cancel()
             with pytest.raises(asyncio.CancelledError):

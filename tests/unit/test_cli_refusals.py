@@ -68,7 +68,8 @@ def place(tmp_path, monkeypatch):
         (["eval", "worlds.panels", "--mode", "fast"], "unknown mode 'fast'", "instant, thinking"),
         (["eval", "worlds.panels", "--seed", "x"], "whole number", "from 0"),
         (["eval", "worlds.panels", "-o", "top_p", "0.5"], "no top_p", "temperature"),
-        (["eval", "worlds.panels", "--limit", "0", "-m", "./nowhere"], "nowhere does not exist", "config"),
+        (["eval", "worlds.panels", "--limit", "0", "-m", "./nowhere"], "limit is 0", "1 or more"),
+        (["eval", "worlds.panels", "-m", "./nowhere"], "nowhere does not exist", "config"),
         (["demo", "--seed", "-3"], "out of range", "from 0"),
     ],
 )
