@@ -172,13 +172,21 @@ class Watch:
             return "cpu"
         if "memory" in guards and _memory_bytes(living, spec["memory_bytes"]) > spec["memory_bytes"]:
             return "memory"
-        if "disk" in guards:
-            use = disk_use(spec["folder"], living, self._most_files)
+        return self._passed_on_disk(living)
+
+    def _passed_on_disk(self, living: list[int], *, room: int = 0) -> str | None:
+        """Which limit on the folder is passed, or would be with `room` bytes more."""
+        if "disk" in self.spec["guards"]:
+            use = disk_use(self.spec["folder"], living, self._most_files)
             if use is None or use.num_files > self._most_files:
                 return "files"
-            if use.num_bytes > self._most_bytes or use.num_unseen > MAX_UNSEEN:
+            if use.num_bytes + room > self._most_bytes or use.num_unseen > MAX_UNSEEN:
                 return "disk"
         return None
+
+    def why_it_failed(self) -> str | None:
+        """The limit on the folder that a command ran into, where it gave up before the watch had looked."""
+        return self._passed_on_disk([], room=1)
 
     def cpu_s(self, living: list[int]) -> float:
         """Processor time of the living, and of the dead since the watch began."""
@@ -345,6 +353,8 @@ def supervise(spec: Spec) -> dict[str, Any]:
     end_below(os.getpid())
     _reap()
     killed = int(result.reason) != 0
+    if ended is None and not killed and result.exit_code:
+        ended = watch.why_it_failed()
     number = result.signal if result.signal and result.signal > 0 else None
     if ended is None and killed:
         ended = "signal"
