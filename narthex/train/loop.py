@@ -5,7 +5,6 @@ Legend: B sequences, T tokens, M learned places, V vocabulary.
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from collections import defaultdict
@@ -14,7 +13,6 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
 
-import safetensors.torch
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -27,6 +25,7 @@ from narthex.tokens import ChatFormat
 from narthex.train.curriculum import TASKS, Batch, Curriculum, batches
 from narthex.train.dense import ALIGNED, DenseHeads
 from narthex.train.examples import IGNORED
+from narthex.train.legs import load_leg, rate_at, save_leg, write_line
 from narthex.train.vocabulary import ROWS, moved, sources
 from narthex.weights import open_model
 
@@ -149,9 +148,9 @@ class Trainer:
 
     def rate(self) -> float:
         """Learning rate now: warm-up after every start, held, then straight down to zero over the last share."""
-        left = max(0.0, 1 - self.sample / self.settings.samples)
-        warm = (self._leg_steps + 1) / self.settings.warmup_steps
-        return self.settings.learning_rate * min(1.0, warm, left / self.settings.decay_share)
+        s = self.settings
+        left, warm = 1 - self.sample / s.samples, (self._leg_steps + 1) / s.warmup_steps
+        return rate_at(s.learning_rate, left=left, warm=warm, decay_share=s.decay_share)
 
     def run(self, seconds: float, out: TextIO) -> None:
         """Train until the stage is done or the leg's time is up; log lines go to `out` and to log.jsonl."""
@@ -232,41 +231,21 @@ class Trainer:
         self._write(line, out)
 
     def _write(self, line: dict[str, Any], out: TextIO) -> None:
-        print(json.dumps(line), file=out, flush=True)
-        with (self.folder / "log.jsonl").open("a", encoding="utf-8") as log:
-            log.write(json.dumps(line) + "\n")
+        write_line(self.folder, line, out)
+
+    def _modules(self) -> dict[str, nn.Module]:
+        return {"model": self.model, "heads": self.heads}
 
     def save(self) -> None:
         """Write everything a later leg needs, each file whole or not at all."""
-        tensors = {f"model.{n}": p.detach() for n, p in self.model.named_parameters()}
-        tensors |= {f"heads.{n}": p.detach() for n, p in self.heads.named_parameters()}
-        for number, state in self.optimizer.state_dict()["state"].items():
-            tensors |= {f"adam.{number}.{name}": value for name, value in state.items()}
-        temporary = self.folder / "state.safetensors.part"
-        safetensors.torch.save_file({n: t.contiguous().cpu() for n, t in tensors.items()}, temporary)
-        temporary.replace(self.folder / "state.safetensors")
         progress: dict[str, Any] = {"sample": self.sample, "step": self.step, "seconds": self.seconds}
-        progress["settings"] = asdict(self.settings)
-        temporary = self.folder / "progress.json.part"
-        temporary.write_text(json.dumps(progress, indent=2) + "\n", encoding="utf-8")
-        temporary.replace(self.folder / "progress.json")
+        save_leg(self.folder, self._modules(), self.optimizer, progress | {"settings": asdict(self.settings)})
 
     def resume(self) -> bool:
         """Go on from this folder's last checkpoint; False where there is none."""
-        path = self.folder / "state.safetensors"
-        if not path.exists():
+        progress = load_leg(self.folder, self._modules(), self.optimizer, self.device)
+        if progress is None:
             return False
-        tensors = safetensors.torch.load_file(path, device=str(self.device))
-        for prefix, module in (("model.", self.model), ("heads.", self.heads)):
-            module.load_state_dict({n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)})
-        state: dict[int, dict[str, Tensor]] = defaultdict(dict)
-        for name, tensor in tensors.items():
-            if name.startswith("adam."):
-                _, number, part = name.split(".")
-                state[int(number)][part] = tensor.cpu() if part == "step" else tensor
-        groups = self.optimizer.state_dict()["param_groups"]
-        self.optimizer.load_state_dict({"state": dict(state), "param_groups": groups})
-        progress = json.loads((self.folder / "progress.json").read_text(encoding="utf-8"))
         self.sample, self.step, self.seconds = progress["sample"], progress["step"], progress["seconds"]
         return True
 

@@ -14,7 +14,6 @@ The penalty on length and looks is what shortens thought: *thought compression*.
 from __future__ import annotations
 
 import asyncio
-import json
 import math
 import time
 from collections import Counter, defaultdict, deque
@@ -23,9 +22,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple, TextIO
 
-import safetensors.torch
 import torch
-from torch import Tensor
 
 from narthex.backends.local import LocalBackend
 from narthex.chat import Budget
@@ -38,6 +35,7 @@ from narthex.reason.prompts import Proposal
 from narthex.tokens import ChatFormat, special
 from narthex.train.curriculum import ABROAD_SHARE, WORLDS, draw_example, practice
 from narthex.train.examples import thinking_example
+from narthex.train.legs import load_leg, rate_at, save_leg, write_line
 from narthex.train.policy import (
     Clip,
     Lesson,
@@ -234,9 +232,9 @@ class Reinforcer:
 
     def rate(self) -> float:
         """Learning rate now: warm-up after every start, held, then straight down to zero over the last share."""
-        left = max(0.0, 1 - self.rollout / self.settings.rollouts)
-        warm = (self._leg_steps + 1) / self.settings.warmup_steps
-        return self.settings.learning_rate * min(1.0, warm, left / self.settings.decay_share)
+        s = self.settings
+        left, warm = 1 - self.rollout / s.rollouts, (self._leg_steps + 1) / s.warmup_steps
+        return rate_at(s.learning_rate, left=left, warm=warm, decay_share=s.decay_share)
 
     def take_step(self) -> dict[str, Any]:
         """Roll out, judge, learn, refresh. Returns the step's line of the log."""
@@ -300,44 +298,22 @@ class Reinforcer:
         return {"step": self.step, "rollout": self.rollout, "held_out": summary(tasks, groups, self._picture_tokens)}
 
     def _write(self, line: dict[str, Any], out: TextIO) -> None:
-        print(json.dumps(line), file=out, flush=True)
-        with (self.folder / "log.jsonl").open("a", encoding="utf-8") as log:
-            log.write(json.dumps(line) + "\n")
+        write_line(self.folder, line, out)
 
     # Legs.
 
     def save(self) -> None:
         """Write everything a later leg needs, each file whole or not at all."""
-        tensors = {f"model.{name}": value.detach() for name, value in self.model.named_parameters()}
-        for number, state in self.optimizer.state_dict()["state"].items():
-            tensors |= {f"adam.{number}.{name}": value for name, value in state.items()}
-        temporary = self.folder / "state.safetensors.part"
-        safetensors.torch.save_file({name: t.contiguous().cpu().clone() for name, t in tensors.items()}, temporary)
-        temporary.replace(self.folder / "state.safetensors")
         progress: dict[str, Any] = {"rollout": self.rollout, "step": self.step, "seconds": self.seconds}
         progress |= {"number": self._number, "shown": self._shown, "seen": list(self._seen)}
-        progress["useful"] = self._useful
-        progress["settings"] = asdict(self.settings)
-        temporary = self.folder / "progress.json.part"
-        temporary.write_text(json.dumps(progress, indent=2) + "\n", encoding="utf-8")
-        temporary.replace(self.folder / "progress.json")
+        progress |= {"useful": self._useful, "settings": asdict(self.settings)}
+        save_leg(self.folder, {"model": self.model}, self.optimizer, progress)
 
     def resume(self) -> bool:
         """Go on from this folder's last checkpoint; False where there is none."""
-        path = self.folder / "state.safetensors"
-        if not path.exists():
+        progress = load_leg(self.folder, {"model": self.model}, self.optimizer, self.device)
+        if progress is None:
             return False
-        tensors = safetensors.torch.load_file(path, device=str(self.device))
-        named = {n.removeprefix("model."): t for n, t in tensors.items() if n.startswith("model.")}
-        self.model.load_state_dict(named)
-        state: dict[int, dict[str, Tensor]] = defaultdict(dict)
-        for name, tensor in tensors.items():
-            if name.startswith("adam."):
-                _, number, part = name.split(".")
-                state[int(number)][part] = tensor.cpu() if part == "step" else tensor
-        groups = self.optimizer.state_dict()["param_groups"]
-        self.optimizer.load_state_dict({"state": dict(state), "param_groups": groups})
-        progress = json.loads((self.folder / "progress.json").read_text(encoding="utf-8"))
         self.rollout, self.step, self.seconds = progress["rollout"], progress["step"], progress["seconds"]
         self._number, self._shown = progress["number"], progress["shown"]
         self._useful |= progress["useful"]
