@@ -12,13 +12,13 @@ from narthex.backends.base import Backend
 from narthex.chat import Budget, Conversation, Mode, ToolSpec
 from narthex.reason import default_tools
 from narthex.reason.approvals import Approve
+from narthex.serve.blobs import RunBlobs
 from narthex.serve.bodies import Wire, warning_of_unknown
 from narthex.serve.callers import Caller
 from narthex.serve.errors import CONTEXT_CODE, ApiError
 from narthex.serve.line import Extras
 from narthex.serve.messages import Reader, read_tools
 from narthex.serve.replies import Showing
-from narthex.serve.runs import RunBlobs
 from narthex.serve.service import Service
 from narthex.serve.thinking import How, choose, split_model
 from narthex.serve.wire import ChatBody, ContentPart, ResponseFormat, says

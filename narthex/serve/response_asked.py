@@ -19,6 +19,7 @@ from narthex.serve.asked import (
     read_choice,
 )
 from narthex.serve.belongings import file_of, response_of, store_of
+from narthex.serve.blobs import RunBlobs
 from narthex.serve.bodies import warning_of_unknown
 from narthex.serve.callers import Caller
 from narthex.serve.errors import CONTEXT_CODE, ApiError
@@ -27,7 +28,6 @@ from narthex.serve.messages import Reader, read_tools
 from narthex.serve.replies import Showing
 from narthex.serve.response_input import InputReader
 from narthex.serve.response_wire import ResponseBody, ResponseTool
-from narthex.serve.runs import RunBlobs
 from narthex.serve.service import Service
 from narthex.serve.telling import Told
 from narthex.serve.thinking import Said

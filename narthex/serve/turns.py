@@ -14,11 +14,12 @@ from narthex.chat import Conversation, FilePart, Message, Mode, Part, TextPart
 from narthex.reason.approvals import always
 from narthex.serve.asked import MAX_CHARS_PER_TOKEN, Asked, Way, choose_way, own_tools
 from narthex.serve.belongings import check_seen, conversation_of, file_of, store_of, turn_of
+from narthex.serve.blobs import RunBlobs
 from narthex.serve.bodies import Wire, warning_of_unknown
 from narthex.serve.callers import Caller
 from narthex.serve.errors import CONTEXT_CODE, ApiError
 from narthex.serve.messages import MAX_PICTURES
-from narthex.serve.runs import RunBlobs, launch
+from narthex.serve.runs import launch
 from narthex.serve.service import Service
 from narthex.serve.thinking import Said
 from narthex.serve.wire import ReasoningEntry
